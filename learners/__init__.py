@@ -1,0 +1,1 @@
+"""The updates: losses as pure functions, one file per algorithm."""

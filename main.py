@@ -1,0 +1,227 @@
+"""Sparring's one entry point: it composes the configuration and shows the self-play iteration on one screen.
+
+Only Hydra is imported here; everything heavy is imported by the mode that needs it, so that ``--help`` and a wrong
+name answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from selfplay.compose import OURS, ConfigError, build, check_modules, did_you_mean, merge_seats, register_resolvers
+from selfplay.hints import alias, hint
+
+if TYPE_CHECKING:
+    from selfplay.table import Table
+
+USAGE = """Sparring: self-play for language models, with verifiers you can swap. Type one of
+
+  python main.py env=lsp verifier=selfjudge       train the embedded model against itself, on this machine
+  python main.py env=lsp verifier=sympy_solver    the same game, judged by exact mathematics
+  python main.py experiment=lsp                   a paper's method (also lsp_zero, grpo)
+  python main.py mode=play seats.solver=human     take a seat yourself
+  python main.py --help                           all groups and keys
+"""
+
+
+def train(cfg: DictConfig) -> None:
+    """The self-play iteration: play, judge, learn, look, record, keep."""
+    from selfplay import checkpoint, curves
+    from selfplay.metrics import count_tokens, describe
+    from selfplay.record import Recorder, Stopwatch, log_files, read
+    from selfplay.rollout import rollout
+    from selfplay.runs import open_run, write_config
+    from selfplay.screen import open_screen, pick_transcript
+    from selfplay.seeds import derive
+    from selfplay.signals import StopSignal
+    from selfplay.summary import report, summarize
+
+    run = open_run(cfg, run_name(), HydraConfig.get().overrides.task)
+    cfg, kept, watch = run.cfg, run.checkpoint, Stopwatch()
+    table = seat_players(cfg)
+    tokens, began = 0, time.perf_counter()
+    if kept is None:
+        write_config(cfg, run.folder)  # with what "auto" turned out to be: a resumed run must not choose again
+    else:
+        checkpoint.load(kept, table.state)
+        checkpoint.cut_logs(kept, log_files(run.folder))
+        tokens, began = int(str(kept.extra["tokens"])), began - float(str(kept.extra["seconds"]))
+
+    with (
+        StopSignal() as stop,
+        Recorder(run.folder, cfg.runtime.tensorboard, episodes_every=cfg.runtime.episodes_every) as record,
+        open_screen(cfg.steps, table.game.roles) as screen,
+    ):
+
+        def keep(step: int) -> None:
+            extra = {"tokens": tokens, "seconds": time.perf_counter() - began}
+            keep_last = cfg.runtime.keep_checkpoints
+            checkpoint.save(run.checkpoints, step, table.state, logs=record.logs, keep=keep_last, extra=extra)
+
+        screen.say(f"run folder: {run.folder}")
+        if kept is None:
+            keep(0)
+        elif run.first_step:
+            screen.update(0, read(record.logs[0])[0])
+        for step in range(run.first_step, cfg.steps + 1):
+            metrics, episodes = {}, []
+            if step:  # step 0 is the exam before any learning
+                seed = derive(cfg.seed, "step", step)
+                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, watch=watch)
+                metrics = describe(episodes) | table.panel.metrics()
+                lessons, metrics["proposals/heldout_share"] = table.keep_out(episodes)
+                with watch("update"):
+                    metrics |= table.learner.update(lessons)
+                tokens += count_tokens(episodes)
+                metrics["num_tokens"] = float(tokens)
+            last = step == cfg.steps or stop.asked
+            if table.examination and table.examination.due(step, last):
+                with watch("evaluate"):
+                    metrics |= table.examination.sit(derive(cfg.seed, "exam", step), thorough=step == 0 or last)
+            seconds = watch.lap()
+            seconds["tokens_per_second"] = count_tokens(episodes) / seconds["total"]
+            record.step(step, metrics, episodes, seconds)
+            screen.update(step, metrics, pick_transcript(episodes))
+            if step and (step % cfg.runtime.checkpoint_every == 0 or last):
+                keep(step)
+            if last:
+                break
+        summary = summarize(read(record.logs[0]), cfg.steps, tokens, time.perf_counter() - began)
+        record.summary(summary)
+    screen.say(report(summary, run.folder, curves.draw(run.folder)))
+
+
+def play(cfg: DictConfig) -> None:
+    """One game at the console, with whoever sits where; nobody learns."""
+    from agents.human import HumanLeft
+    from selfplay.rollout import rollout
+    from selfplay.transcript import show
+
+    table = seat_players(cfg)
+    try:
+        episodes = rollout([table.game], table.agents, seed=cfg.seed)
+    except HumanLeft:
+        print("The game was left; nothing is kept.")
+        return
+    for episode in episodes:
+        show(episode)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """The held-out exam of one model, and how well the verifier tells its right answers from its wrong ones."""
+    import json
+
+    from selfplay.seeds import derive
+
+    table = seat_players(cfg)
+    if table.examination is None:
+        raise ConfigError("mode=eval needs an exam: exam.path=<rows of query and reference, JSONL>")
+    seed = derive(cfg.seed, "exam", 0)
+    scores = table.examination.sit(seed, thorough=True)
+    for part, verifier in table.panel.verifiers.items():
+        scores[f"eval/auc/{part}"] = table.examination.separation(verifier, seed)
+    print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **scores}, indent=2))
+
+
+def pretrain(cfg: DictConfig) -> None:
+    """The recipe of the embedded model, into ``run_dir``."""
+    from models.pretrain import run_recipe
+
+    folder = Path(cfg.run_dir or f"runs/pretrain/{time.strftime('%Y-%m-%d_%H-%M-%S')}-{cfg.seed}")
+    set_threads(cfg)
+    run_recipe(build(cfg.pretrain, cfg.allow), folder)
+
+
+def seat_players(cfg: DictConfig) -> Table:
+    """Build everybody from the configuration and check that they fit together."""
+    from selfplay.evaluate import Exam
+    from selfplay.table import Examination, Table
+    from verifiers.panel import seat
+
+    set_threads(cfg)
+    engine = build(cfg.model, cfg.allow)
+    cfg.model.dtype, cfg.model.device = engine.precision, str(engine.device)
+    game = build(cfg.env, cfg.allow)
+    for role in cfg.branch:
+        if role not in game.roles:
+            raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
+    panel = seat(build(cfg.verifier, cfg.allow))
+    if set(panel.parts) != set(game.parts):
+        raise ConfigError(
+            f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
+            "name the same in env.payoff.<role> (experiment=lsp pays score and quality)"
+        )
+    players = {role: build(node, cfg.allow) for role, node in merge_seats(cfg, game.roles).items()}
+    examination = None
+    if cfg.exam.path:
+        exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
+        examiner, sampler = build(cfg.exam.verifier, cfg.allow), build(cfg.agent, cfg.allow)
+        guesser = replace(sampler, temperature=0.0)
+        plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
+        examination = Examination(exam, examiner, sampler, guesser, *plan)
+    return Table(game, players, panel, build(cfg.learner, cfg.allow), engine, examination)
+
+
+def set_threads(cfg: DictConfig) -> None:
+    """As many CPU threads as told, or as many as this process has cores: never torch's own guess."""
+    import torch
+
+    torch.set_num_threads(cfg.runtime.threads or len(os.sched_getaffinity(0)))
+
+
+def run_name() -> str:
+    """What the run folder is called: the experiment, or the game and its verifier."""
+    choices = HydraConfig.get().runtime.choices
+    return str(choices.get("experiment") or f"{choices['env']}-{choices['verifier']}")
+
+
+MODES = {"train": train, "play": play, "eval": evaluate, "pretrain": pretrain}
+
+
+@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Run one mode; an error of ours is one sentence (HYDRA_FULL_ERROR=1 shows where it came from)."""
+    try:
+        check_modules()
+        if cfg.mode not in MODES:
+            raise ConfigError(f"mode={cfg.mode} is unknown{did_you_mean(cfg.mode, MODES)}: {', '.join(MODES)}")
+        if "models.loading" in sys.modules:  # a sweep: the next job must not find the last one's trained weights
+            sys.modules["models.loading"].forget()
+        MODES[cfg.mode](cfg)
+    except Exception as error:
+        ours = type(error).__module__.split(".")[0] in OURS
+        if not ours or os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        print(f"sparring: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def cli(words: list[str]) -> int:
+    """The command line: usage when it is empty, the nearest right spelling when Hydra refuses a word."""
+    if not words:
+        print(USAGE, end="")
+        return 0
+    register_resolvers()
+    sys.path.append(os.getcwd())  # so that a plugin beside the user is found
+    sys.argv[1:] = alias(words)
+    try:
+        main()
+    except SystemExit as stop:
+        nearest = hint(words) if stop.code == 1 else None
+        if nearest:
+            print(f"sparring: {nearest}", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli(sys.argv[1:]))

@@ -1,0 +1,19 @@
+"""The engines: they generate, score and snapshot. A configuration names ``models.load`` and ``models.reference``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.loading import load, reference
+
+__all__ = ["load", "reference"]
+
+
+def __getattr__(name: str):
+    """``load`` and ``reference`` on first use: the world and its recipe need no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'models' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module("models.loading"), name)

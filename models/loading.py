@@ -1,0 +1,175 @@
+"""Loading a model from a hub id or a folder, once: equal arguments give the same live engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from models.engine import Engine
+
+log = logging.getLogger(__name__)
+
+TINY = Path(__file__).parent / "tiny"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class LoadError(RuntimeError):
+    """A model that cannot be loaded, in one sentence."""
+
+
+def load(
+    path: str = "tiny",
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    batch_tokens: int = 65_536,
+    attention: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Engine:
+    """The engine of ``path``: ``"tiny"`` is the embedded model, else a folder or a hub id.
+
+    ``dtype`` is the precision of the arithmetic (masters stay float32): ``auto`` takes bfloat16 on an accelerator
+    that has it and otherwise races the two. ``attention`` is transformers' ``attn_implementation`` or ``auto``.
+    Raises ``LoadError``.
+    """
+    place = choose_device(device)
+    # What "auto" turned out to be is part of the key, so that a resolved configuration finds the same engine.
+    return _load(path, choose_dtype(dtype, place), place, batch_tokens, attention, revision, trust_remote_code)
+
+
+@cache
+def _load(
+    path: str,
+    precision: torch.dtype,
+    place: torch.device,
+    batch_tokens: int,
+    attention: str,
+    revision: str | None,
+    trust_remote_code: bool,
+) -> Engine:
+    source = str(TINY) if path == "tiny" else path
+    _check_folder(path, Path(source))
+    transformers_logging.disable_progress_bar()  # the run has a screen of its own
+    started = time.perf_counter()
+    options: dict[str, object] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if attention != "auto":
+        options["attn_implementation"] = attention
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise LoadError(f"cannot load model.path={path!r}: {_first_line(error)}") from error
+    if report["missing_keys"]:  # transformers would go on with random numbers in their place
+        raise LoadError(f"model.path={path!r} lacks weights of a causal language model: {min(report['missing_keys'])}")
+    model.to(place).eval()
+    log.info("loaded %s on %s (%s) in %.1f s", path, place, precision, time.perf_counter() - started)
+    return Engine(model, tokenizer, name=path, dtype=precision, batch_tokens=batch_tokens)
+
+
+def reference(model: Engine) -> Engine:
+    """The frozen copy of a model as it was first seen: pi_ref, and the judge of Language Self-Play."""
+    return _reference(model)
+
+
+@cache
+def _reference(model: Engine) -> Engine:
+    return model.snapshot()
+
+
+def forget() -> None:
+    """Drop what was loaded: the next ``load`` reads the weights again."""
+    _load.cache_clear()
+    _reference.cache_clear()
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then Apple's MPS, then the CPU; anything else is taken at its word."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise LoadError(f"model.device={name!r} is not a device: try auto, cuda, mps or cpu") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LoadError(f"model.device={name!r}, but torch finds no CUDA device here: try auto or cpu")
+    if device.type in ("cuda", "mps") and device.index is None:  # as a model on it will name it
+        return torch.device(device.type, torch.cuda.current_device() if device.type == "cuda" else 0)
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The named precision; ``auto`` is bfloat16 where it is clearly the faster one on ``device``."""
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise LoadError(f"model.dtype={name!r} is unknown: use auto, {' or '.join(DTYPES)}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    return _faster_on_cpu()
+
+
+@cache
+def _faster_on_cpu() -> torch.dtype:
+    """Raced once per process, so that every ``auto`` means the same."""
+    return torch.bfloat16 if _gemm_seconds(torch.bfloat16) < 0.6 * _gemm_seconds(torch.float32) else torch.float32
+
+
+def _gemm_seconds(dtype: torch.dtype) -> float:
+    """The best of a few products: without matrix units bfloat16 is several times slower than float32 on a CPU."""
+    a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _check_folder(path: str, folder: Path) -> None:
+    """Say what is missing from a folder, before transformers mistakes its name for a hub id."""
+    if not folder.is_dir():
+        if path.startswith((".", "/", "~")) or folder.exists():
+            raise LoadError(f"model.path={path!r} is not a folder")
+        return
+    if not (folder / "config.json").is_file():
+        raise LoadError(f"model.path={path!r} has no config.json: it is not a save_pretrained folder")
+    _read_object(path, folder / "config.json")
+    weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = _read_object(path, index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise LoadError(f"model.path={path!r} is half written: {index.name} has no weight_map")
+        missing = sorted(set(shards.values()) - {file.name for file in weights})
+        if missing:
+            raise LoadError(f"model.path={path!r} is half written: {missing[0]} is missing")
+    elif not weights:
+        raise LoadError(f"model.path={path!r} has no weights (*.safetensors): was the save cut short?")
+
+
+def _read_object(path: str, file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # bad JSON and bad UTF-8
+        raise LoadError(f"cannot load model.path={path!r}: {file.name} is not JSON ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise LoadError(f"cannot load model.path={path!r}: {file.name} is not a JSON object")
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

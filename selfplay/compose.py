@@ -1,0 +1,156 @@
+"""From a configuration to live objects, by one function that builds only what it may.
+
+A configuration can come from a stranger, and ``_target_`` names any callable: so only our packages, registered
+plugins, code of the user's own project and what ``allow=[...]`` names are ever called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+PLUGINS = "sparring.conf"
+"""The entry-point group by which an installed package offers its folder of configurations."""
+
+OURS = ("agents", "envs", "learners", "models", "selfplay", "verifiers")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built, in one sentence."""
+
+
+def register_resolvers() -> None:
+    """``${plugins:}`` lists the plugins' folders for Hydra's search path; ``${braces:text}`` doubles braces, so that
+    a user's text can stand inside a told template."""
+    OmegaConf.register_new_resolver("plugins", plugin_folders, replace=True)
+    OmegaConf.register_new_resolver("braces", double_braces, replace=True)
+
+
+def plugin_folders() -> list[str]:
+    """``pkg://<package>.conf`` of every installed plugin, in order of name."""
+    return [f"pkg://{point.value}" for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name)]
+
+
+def double_braces(text: str) -> str:
+    """The text as it must be written in a format string."""
+    return str(text).replace("{", "{{").replace("}", "}}")
+
+
+def build(node: DictConfig, allow: Iterable[str] = ()) -> Any:
+    """The object that a node describes, all its targets checked first. Raises ``ConfigError``."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        # Containers become plain lists and dicts: no class of ours sees OmegaConf.
+        plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).split("\n")[0]) from error
+    for target in targets(plain):
+        check_target(target, allow)
+    try:
+        return instantiate(OmegaConf.create(plain, flags={"allow_objects": True}), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, (TypeError, ValueError, OSError, RuntimeError)):
+            raise ConfigError(f"{plain.get('_target_', 'the configuration')}: {cause}") from error
+        raise ConfigError(str(error).split("\n")[0]) from error
+
+
+def targets(node: object) -> Iterator[str]:
+    """Every ``_target_`` below a plain node."""
+    if isinstance(node, dict):
+        mapping = cast("dict[str, object]", node)
+        if "_target_" in mapping:
+            yield str(mapping["_target_"])
+        yield from targets(list(mapping.values()))
+    elif isinstance(node, list):
+        for value in cast("list[object]", node):
+            yield from targets(value)
+
+
+def check_target(target: str, allow: Iterable[str] = ()) -> None:
+    """Raise ``ConfigError`` unless the target's package may be called from a configuration."""
+    package = target.split(".")[0]
+    plugins = {point.value.split(".")[0] for point in entry_points(group=PLUGINS)}
+    if package in OURS or package in plugins or package in set(allow) or _beside_the_user(package):
+        return
+    raise ConfigError(
+        f"_target_={target!r} is neither ours, nor a plugin's, nor code beside you, so it is not called: "
+        f"write allow=[{package}] if you trust it"
+    )
+
+
+def merge_seats(cfg: DictConfig, roles: Iterable[str]) -> dict[str, Any]:
+    """The agent node of every role: the one that ``seats`` names or spells out, else ``agent``."""
+    roles = list(roles)
+    for role in cfg.seats:
+        if role not in roles:
+            raise ConfigError(f"seats.{role}: no such role in this game{did_you_mean(str(role), roles)}")
+    nodes: dict[str, Any] = {}
+    for role in roles:
+        seated = cfg.seats.get(role)
+        if seated is None:
+            nodes[role] = cfg.agent
+        elif isinstance(seated, str):
+            cfg.seats[role] = load_choice("agent", seated)
+            nodes[role] = cfg.seats[role]
+        else:
+            nodes[role] = seated
+    return nodes
+
+
+def load_choice(group: str, name: str) -> DictConfig:
+    """``conf/<group>/<name>.yaml``, wherever on Hydra's search path it stands."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    choices = loader.get_group_options(group)
+    if name not in choices:
+        raise ConfigError(f"there is no {group} {name!r}{did_you_mean(name, choices)}: {', '.join(choices)}")
+    loaded = loader.load_configuration(f"{group}/{name}", overrides=[], run_mode=RunMode.RUN, from_shell=False)
+    return loaded[group]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean x?)`` for the nearest known name, or nothing."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def check_modules() -> None:
+    """Our top folders have common names: say so if an installed package hides one of them."""
+    for name in OURS:
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or ROOT not in origin.parents:
+            raise ConfigError(f"{name!r} is taken from {origin}, not from {ROOT}: run main.py from its checkout")
+
+
+def _beside_the_user(package: str) -> bool:
+    """Whether the package's code lies under the working directory or on a path that the user added, and not in an
+    installation."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not spec.origin or spec.origin in ("built-in", "frozen"):
+        return spec is None  # not found at all: let the import say so by its own name
+    origin = Path(spec.origin).resolve()
+    installed = [sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    if any(Path(folder).resolve() in origin.parents for folder in installed):
+        return False
+    return any(Path(folder or ".").resolve() in origin.parents for folder in (*sys.path, "."))

@@ -1,0 +1,64 @@
+"""What was probably meant: spellings that Hydra does not know, and the nearest name after it refused one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def alias(words: Sequence[str]) -> list[str]:
+    """``verifier/score=x`` as Hydra writes it, ``verifier@verifier.score=x``: the part of a composed verifier."""
+    return [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in words]
+
+
+def hint(words: Sequence[str], conf: Path = CONF) -> str | None:
+    """A sentence that names the nearest right spelling of the first word that fits nothing, or None."""
+    groups = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in conf.iterdir() if folder.is_dir()
+    }
+    keys = sorted(set(_keys(conf)) | set(groups))
+    for word in words:
+        if word.startswith("-") or "=" not in word:
+            continue
+        key, _, value = word.lstrip("+~").partition("=")
+        group = key.split("@")[0]
+        if group in groups:
+            wrong = [choice for choice in value.split(",") if choice and choice not in groups[group]]
+            if wrong:
+                close = get_close_matches(wrong[0], groups[group], n=1)
+                return f"{group}={close[0]} is the nearest choice to {wrong[0]!r}" if close else None
+        elif not word.startswith("+") and key not in keys and not key.startswith(("hydra.", "seats.", "task.")):
+            # A wrong last part (learner.betta) is nearest to keys of the same parent; a wrong parent to any key.
+            parent = key.rpartition(".")[0]
+            mates = [known for known in keys if known.rpartition(".")[0] == parent]
+            close = get_close_matches(key, mates, n=1) or get_close_matches(key, keys, n=1)
+            if close:
+                return f"did you mean {close[0]}= instead of {key}=?"
+    return None
+
+
+def _keys(conf: Path) -> Iterator[str]:
+    """Every dotted key of every file, from the root of the composed configuration."""
+    for file in conf.rglob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        node: object = yaml.safe_load(text)
+        rooted = file.parent == conf or "@package _global_" in text.split("\n")[0]
+        yield from _flatten(node, "" if rooted else file.parent.name)
+
+
+def _flatten(node: object, prefix: str) -> Iterable[str]:
+    if not isinstance(node, dict):
+        return
+    for key, value in cast("dict[str, object]", node).items():
+        if key in ("defaults", "hydra"):
+            continue
+        dotted = f"{prefix}.{key}" if prefix else key
+        yield dotted
+        yield from _flatten(value, dotted)

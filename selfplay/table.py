@@ -1,0 +1,74 @@
+"""Everybody who takes part in a run, seated, and the exam that the run is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfplay.evaluate import Exam, auc
+from selfplay.types import VERIFIER, Agent, Episode, Learner, Stateful, Verifier
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The held-out exam with who sits it, once by samples and once by the best guess, and who marks it."""
+
+    exam: Exam
+    examiner: Verifier
+    sampler: Agent
+    guesser: Agent
+    samples: int
+    final_samples: int
+    every: int
+
+    def due(self, step: int, last: bool) -> bool:
+        return step % self.every == 0 or last
+
+    def sit(self, seed: int, *, thorough: bool) -> dict[str, float]:
+        """Held-out accuracy of sampled answers with its 95 % interval, and of the best guess."""
+        samples = self.final_samples if thorough else self.samples
+        sampled = self.exam.sit(self.sampler, self.examiner, seed=seed, samples=samples)
+        guessed = self.exam.sit(self.guesser, self.examiner, seed=seed)
+        return {
+            "eval/heldout_accuracy": sampled.mean,
+            "eval/heldout_accuracy_low": sampled.low,
+            "eval/heldout_accuracy_high": sampled.high,
+            "eval/heldout_accuracy_greedy": guessed.mean,
+        }
+
+    def separation(self, verifier: Verifier, seed: int) -> float:
+        """AUC of ``verifier`` on the sampler's own answers, shown without the reference: 1 tells right from wrong
+        every time, 0.5 is chance."""
+        cases = self.exam.answers(self.sampler, seed=seed, samples=self.samples)
+        right = [score == 1.0 for score in self.examiner(cases)]
+        return auc(list(verifier([{**case, "reference": ""} for case in cases])), right)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The game, its players (the verifiers' panel among them), the learner, the model, and perhaps an exam."""
+
+    game: Any
+    players: dict[str, Agent]
+    panel: Any
+    learner: Learner
+    engine: Any
+    examination: Examination | None = None
+
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """Who sits where, for ``rollout``."""
+        return {**self.players, VERIFIER: self.panel}
+
+    @property
+    def state(self) -> dict[str, Stateful]:
+        """Whatever a resumed run must find again, by name."""
+        members: dict[str, Any] = {"model": self.engine, "learner": self.learner}
+        members |= {f"agent.{role}": agent for role, agent in self.players.items()}
+        members |= {f"verifier.{part}": verifier for part, verifier in self.panel.verifiers.items()}
+        return {name: member for name, member in members.items() if isinstance(member, Stateful)}
+
+    def keep_out(self, episodes: Sequence[Episode]) -> tuple[list[Episode], float]:
+        """The episodes that do not touch the exam, and the share that does."""
+        return self.examination.exam.keep_out(episodes) if self.examination else (list(episodes), 0.0)

@@ -1,0 +1,1 @@
+"""The choices that this package offers: Hydra finds the files beside this one."""

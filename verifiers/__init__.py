@@ -1,0 +1,1 @@
+"""The referees, one file each: plain callables over cases, and the panel that seats them."""

@@ -1,0 +1,85 @@
+"""Where the answer is in what a model said: one fixed order of places, and no number is ever fished out of prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from verifiers.maths.text import MAX_CHARS
+
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_MARKER = re.compile(r"\banswer(?:\s{1,4}is\s{0,4}:?|[\s*]{0,8}:)|####", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"\.\s+(?=[A-Z])")
+_WRAPPERS = (
+    ("**", "**"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("`", "`"), ("__", "__"), ('"', '"'),
+)  # fmt: skip
+
+
+def candidates(text: str) -> Iterator[str]:
+    """Yield the texts that may be read as the answer, most binding first; the reader takes the first that parses.
+
+    The last ``\\boxed{}`` outside ``<think>`` is the only candidate where there is one; else what follows the last
+    "answer is", "answer:" or "####"; else the whole text, then its last line.
+    """
+    text = _spoken(text)
+    if "\\boxed" in text or "\\fbox" in text:
+        yield trim(_boxed(text))
+        return
+    markers = list(_MARKER.finditer(text))
+    if markers:
+        lines = text[markers[-1].end() :].strip(" \t\n*:").split("\n", 1)
+        yield trim(_SENTENCE_END.split(lines[0], maxsplit=1)[0])
+        return
+    whole = trim(text)
+    yield whole
+    if "\n" in whole:
+        yield trim(whole.rsplit("\n", 1)[1])
+
+
+def _spoken(text: str) -> str:
+    """What is outside ``<think>``: an unclosed thought lasts to the end, a lone closing tag began before the text."""
+    parts: list[str] = []
+    position = depth = 0
+    for tag in _THOUGHT.finditer(text):
+        if tag[1] and depth == 0:
+            parts.clear()
+        elif depth == 0:
+            parts.append(text[position : tag.start()])
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        position = tag.end()
+    return "".join(parts) + text[position:] if depth == 0 else "".join(parts)
+
+
+def _boxed(text: str) -> str:
+    """What the last box holds; "" where its braces never close."""
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    rest = text[start:].split("box" if text.startswith("\\fbox", start) else "boxed", 1)[1].lstrip()
+    if not rest.startswith("{"):
+        return rest[:1]
+    depth = 0
+    for index, char in enumerate(rest):
+        if char in "{}" and (index == 0 or rest[index - 1] != "\\"):
+            depth += 1 if char == "{" else -1
+            if depth == 0:
+                return rest[1:index]
+    return ""
+
+
+def trim(text: str) -> str:
+    """Take off what only decorates: white space, emphasis, maths delimiters, a full stop, a leading "="."""
+    while True:
+        before = text
+        text = text.strip()
+        if len(text) > MAX_CHARS:  # over the reader's budget anyway
+            return text
+        if text.endswith(".") and not text.endswith(".."):
+            text = text[:-1]
+        text = text.removesuffix(",").removesuffix("\\")
+        if text.startswith("=") and not text.startswith("=="):
+            text = text[1:]
+        for left, right in _WRAPPERS:
+            inner = text[len(left) : -len(right)]
+            if text.startswith(left) and text.endswith(right) and inner and left not in inner:
+                text = inner
+        if text == before:
+            return text
