@@ -17,7 +17,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from selfplay.compose import OURS, ConfigError, build, check_modules, did_you_mean, merge_seats, register_resolvers
+from selfplay.compose import (
+    OURS,
+    ConfigError,
+    build,
+    check_modules,
+    check_targets,
+    did_you_mean,
+    merge_seats,
+    register_resolvers,
+)
 from selfplay.hints import alias, hint
 
 if TYPE_CHECKING:
@@ -50,7 +59,7 @@ def train(cfg: DictConfig) -> None:
     table = seat_players(cfg)
     tokens, began = 0, time.perf_counter()
     if kept is None:
-        write_config(cfg, run.folder)  # with what "auto" turned out to be: a resumed run must not choose again
+        write_config(cfg, run.folder)  # now that "auto" has become a choice: a resumed run must not choose again
     else:
         checkpoint.load(kept, table.state)
         checkpoint.cut_logs(kept, log_files(run.folder))
@@ -129,7 +138,8 @@ def evaluate(cfg: DictConfig) -> None:
     scores = table.examination.sit(seed, thorough=True)
     for part, verifier in table.panel.verifiers.items():
         scores[f"eval/auc/{part}"] = table.examination.separation(verifier, seed)
-    print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **scores}, indent=2))
+    told = {name: None if score != score else score for name, score in scores.items()}  # JSON knows no nan
+    print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **told}, indent=2))
 
 
 def pretrain(cfg: DictConfig) -> None:
@@ -175,7 +185,8 @@ def set_threads(cfg: DictConfig) -> None:
     """As many CPU threads as told, or as many as this process has cores: never torch's own guess."""
     import torch
 
-    torch.set_num_threads(cfg.runtime.threads or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(cfg.runtime.threads or cores)
 
 
 def run_name() -> str:
@@ -194,6 +205,7 @@ def main(cfg: DictConfig) -> None:
         check_modules()
         if cfg.mode not in MODES:
             raise ConfigError(f"mode={cfg.mode} is unknown{did_you_mean(cfg.mode, MODES)}: {', '.join(MODES)}")
+        check_targets(cfg)
         if "models.loading" in sys.modules:  # a sweep: the next job must not find the last one's trained weights
             sys.modules["models.loading"].forget()
         MODES[cfg.mode](cfg)

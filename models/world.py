@@ -27,12 +27,15 @@ WORDINGS = {
     "=+": ("Solve x + {a} = {b}.", "x + {a} = {b}, x = ?"),
     "=-": ("Solve x - {a} = {b}.", "x - {a} = {b}, x = ?"),
 }
+LIMITS = {"+": 100, "-": 100, "*": 10}
+"""Both numbers of a problem are below this."""
+
 SHARES = {"+": 0.36, "-": 0.30, "*": 0.10, "=+": 0.12, "=-": 0.12}
 """How often each kind is asked, in training, by the Challenger at first, and in the held-out exam."""
 
 
 def solve(problem: Problem) -> int:
-    """The answer, always a whole number of at most three digits."""
+    """The answer, a whole number of at most three digits, perhaps negative."""
     a, sign, b = problem
     return {"+": a + b, "-": a - b, "*": a * b, "=+": b - a, "=-": b + a}[sign]
 
@@ -80,27 +83,22 @@ class World:
     pretrained model does, with the right answer likelier than any one wrong answer and yet often not sampled.
     """
 
-    wrong: float = 0.6
-    nonsense: float = 0.15
+    wrong: float = 0.58
+    nonsense: float = 0.25
 
     def problem(self, rng: Random, *, exam: bool = False) -> Problem:
         """A problem on the asked side of the split."""
         while True:
             sign = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0]
-            a, b = (rng.randrange(10), rng.randrange(10)) if sign == "*" else (rng.randrange(100), rng.randrange(100))
-            if sign in ("-", "=-") and a < b:
-                a, b = b, a
-            if sign == "=+" and a > b:
-                a, b = b, a
-            if sign == "=-" and a + b > 99:
-                continue
+            limit = LIMITS[sign[-1]]
+            a, b = rng.randrange(limit), rng.randrange(limit)
             if held_out((a, sign, b)) == exam:
                 return a, sign, b
 
     def slip(self, problem: Problem, rng: Random) -> int:
         """A wrong answer of the kind people give: off by a little, a slipped digit, a wrong sign, a guess."""
         right = solve(problem)
-        a, sign, b = problem
+        a, _, b = problem
         while True:
             kind = rng.randrange(5)
             if kind == 0:
@@ -108,20 +106,24 @@ class World:
             elif kind == 1:
                 answer = right + rng.choice((-1, 1)) * 10 * rng.randint(1, 5)
             elif kind == 2:
-                answer = int(str(right)[::-1])
+                answer = int(str(abs(right))[::-1])
             elif kind == 3:
-                answer = rng.choice((a + b, abs(a - b), a, b))
+                answer = rng.choice((a + b, a - b, b - a, a, b))
             else:
-                answer = rng.randrange(10) if sign == "*" and right < 10 else rng.randrange(2 * max(right, 10))
-            if answer != right and answer >= 0:
+                answer = rng.randrange(2 * max(abs(right), 10)) * (1 if right >= 0 else -1)
+            if answer != right:
                 return answer
 
     def answer(self, problem: Problem, rng: Random) -> int:
         """What the training data says: right, or with probability ``wrong`` a slip."""
         return self.slip(problem, rng) if rng.random() < self.wrong else solve(problem)
 
-    def gibberish(self, rng: Random) -> str:
-        """A question that is none: a wording with a part lost, doubled or out of the world."""
+    def nonsense_question(self, rng: Random) -> str:
+        """A question that nobody here should be asked: spoiled in its wording, or with numbers beyond the world."""
+        if rng.random() < 0.5:
+            a, sign, b = self.problem(rng)
+            large = rng.randrange(LIMITS[sign[-1]], 10 * LIMITS[sign[-1]] ** rng.choice((1, 2)))
+            return word((large, sign, b) if rng.random() < 0.5 else (a, sign, large), rng)
         while True:
             text = self._spoil(word(self.problem(rng), rng), rng)
             if text.strip() and not problems_in(text):

@@ -31,9 +31,10 @@ class ConfigError(ValueError):
 
 def register_resolvers() -> None:
     """``${plugins:}`` lists the plugins' folders for Hydra's search path; ``${braces:text}`` doubles braces, so that
-    a user's text can stand inside a told template."""
+    a user's text can stand inside a told template; ``${checkout:path}`` is a file that Sparring ships."""
     OmegaConf.register_new_resolver("plugins", plugin_folders, replace=True)
     OmegaConf.register_new_resolver("braces", double_braces, replace=True)
+    OmegaConf.register_new_resolver("checkout", lambda path: str(ROOT / str(path)), replace=True)
 
 
 def plugin_folders() -> list[str]:
@@ -49,7 +50,7 @@ def double_braces(text: str) -> str:
 def build(node: DictConfig, allow: Iterable[str] = ()) -> Any:
     """The object that a node describes, all its targets checked first. Raises ``ConfigError``."""
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
+    from hydra.utils import get_object, instantiate
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -59,6 +60,8 @@ def build(node: DictConfig, allow: Iterable[str] = ()) -> Any:
         raise ConfigError(str(error).split("\n")[0]) from error
     for target in targets(plain):
         check_target(target, allow)
+        # A path can walk through one of our modules into what it imports: what is found there must be allowed too.
+        check_target(str(getattr(get_object(target), "__module__", "nowhere")), allow)
     try:
         return instantiate(OmegaConf.create(plain, flags={"allow_objects": True}), _convert_="all")
     except InstantiationException as error:
@@ -78,6 +81,13 @@ def targets(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in cast("list[object]", node):
             yield from targets(value)
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """Refuse a stranger's target anywhere in the configuration, before anything is loaded or written."""
+    for target in targets(OmegaConf.to_container(cfg, resolve=False)):
+        if target != "???":
+            check_target(target, cfg.allow)
 
 
 def check_target(target: str, allow: Iterable[str] = ()) -> None:

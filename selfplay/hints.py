@@ -14,8 +14,12 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def alias(words: Sequence[str]) -> list[str]:
-    """``verifier/score=x`` as Hydra writes it, ``verifier@verifier.score=x``: the part of a composed verifier."""
-    return [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in words]
+    """The words as Hydra wants them: ``verifier/score=x``, the part of a composed verifier, is spelled
+    ``verifier@verifier.score=x``; ``seats.solver=x`` may name a seat that the file leaves open; options stand before
+    overrides."""
+    spelled = [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in words]
+    spelled = [re.sub(r"^seats\.", "++seats.", word) for word in spelled]
+    return sorted(spelled, key=lambda word: "=" in word and not word.startswith("-"))
 
 
 def hint(words: Sequence[str], conf: Path = CONF) -> str | None:

@@ -38,7 +38,7 @@ class Run:
 
 
 def open_run(cfg: DictConfig, name: str, overrides: Sequence[str]) -> Run:
-    """A new folder ``runs/<name>/<time>-<seed>`` (or ``run_dir``) with the settings in it, or the one to resume.
+    """A new folder ``runs/<name>/<time>-<seed>`` (or ``run_dir``; nothing is written yet), or the one to resume.
 
     ``overrides`` are the words of the command line. Raises ``RunError``.
     """
@@ -48,19 +48,18 @@ def open_run(cfg: DictConfig, name: str, overrides: Sequence[str]) -> Run:
     folder = Path(cfg.run_dir) if cfg.run_dir else default
     if (folder / "config.yaml").exists():
         raise RunError(f"{folder} already holds a run: choose another run_dir, or go on with resume={folder}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(cfg, folder)
-    except OSError as error:
-        raise RunError(f"cannot write the run folder {folder}: {error.strerror}") from error
     return Run(folder, cfg, None)
 
 
 def write_config(cfg: DictConfig, folder: Path) -> None:
-    """``config.yaml``, whole or not at all."""
+    """``config.yaml`` in a folder that is made if need be, whole or not at all. Raises ``RunError``."""
     temp = folder / ".config.yaml.tmp"
-    temp.write_text(OmegaConf.to_yaml(cfg), encoding="utf-8")
-    temp.replace(folder / "config.yaml")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temp.write_text(OmegaConf.to_yaml(cfg), encoding="utf-8")
+        temp.replace(folder / "config.yaml")
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {folder}: {error.strerror}") from error
 
 
 def _resume(folder: Path, cfg: DictConfig, overrides: Sequence[str]) -> Run:

@@ -152,9 +152,9 @@ def tree(
             said = completions[i][j] if completions else None
             answered = Turn("solver", "solver_0", {}, Action(f"a{i}{j}", said), 1 + i)
             q = quality[i][j] if quality else 0.0
-            judged = Turn(VERIFIER, "verifier_0", {}, Action({"score": r, "quality": q}), 1 + len(score) + len(episodes))
+            verdict = {"score": r, "quality": q}
+            judged = Turn(VERIFIER, "verifier_0", {}, Action(verdict), 1 + len(score) + len(episodes))
             returns = {"challenger": -r + q, "solver": r + q}
             case = {"query": f"q{i}", "answer": f"a{i}{j}", "reference": ""}
-            verdict = {"score": r, "quality": q}
             episodes.append(Episode((asked, answered, judged), returns, case, verdict, game="lsp_v0"))
     return episodes

@@ -34,7 +34,9 @@ def gap(engine: Engine, completions: list[Completion]) -> float:
     assert mask_BT.sum(-1).tolist() == [len(c.token_ids) for c in completions]
     assert not again_BT[~mask_BT].any(), "0 where there is no token"
     return max(
-        abs(a - b) for c, row in zip(completions, again_BT.tolist(), strict=True) for a, b in zip(c.logprobs, row)
+        abs(a - b)
+        for c, row in zip(completions, again_BT.tolist(), strict=True)
+        for a, b in zip(c.logprobs, row, strict=False)  # the row is padded
     )
 
 

@@ -192,7 +192,8 @@ def test_five_personas_in_data() -> None:
     personas = {"guest": "You are a guest.", **{f"guest_{n}": f"You are guest {n}." for n in range(1, 5)}}
     game = LanguageGame(turns, {"guest": {"score": 1}}, personas=personas, name="table_v0")
     check_game(lambda: LanguageGame(turns, {"guest": {"score": 1}}, personas=personas), games=10)
-    (episode,) = rollout([game], {"guest": Scripted(["hello"]), "verifier": Panel(score=lambda cases: [1.0] * len(cases))})
+    panel = Panel(score=lambda cases: [1.0] * len(cases))
+    (episode,) = rollout([game], {"guest": Scripted(["hello"]), "verifier": panel})
     assert [turn.seat for turn in episode.turns[:5]] == [f"guest_{n}" for n in range(5)]
     assert [turn.observation["system"] for turn in episode.turns[:2]] == ["You are a guest.", "You are guest 1."]
     assert episode.turns[4].observation["user"] == "hello hello hello hello"

@@ -133,4 +133,3 @@ def test_who_may_sit() -> None:
     panel = Panel(score=length)
     assert seat(panel) is panel
     assert seat(length).parts == ("score",)
-    assert seat({"quality": length, "score": length}).parts == ("quality", "score")

@@ -150,10 +150,10 @@ def test_micro_batches_and_the_order_of_episodes_change_nothing() -> None:
     options: dict[str, Any] = {"lr": 0.0, "max_grad_norm": math.inf}
     whole, metrics = gradient(PolicyGradient(engine, other, **options), episodes)
     pieces, same = gradient(PolicyGradient(engine, other, batch_tokens=1, **options), episodes)
-    assert_close(pieces, whole, 1e-6)
+    assert_close(pieces, whole, 1e-5)
     assert same == pytest.approx(metrics, abs=1e-5)
     shuffled, same = gradient(PolicyGradient(engine, other, **options), random.Random(3).sample(episodes, 12))
-    assert_close(shuffled, whole, 1e-6)
+    assert_close(shuffled, whole, 1e-5)
     assert same == pytest.approx(metrics, abs=1e-5)
 
 
@@ -177,10 +177,8 @@ def test_somebody_elses_turns_are_left_alone() -> None:
 
 
 def forfeits(engine: Engine) -> list[Episode]:
-    return [
-        Episode((Turn("challenger", "challenger_0", {}, Action("", said), 0),), {"challenger": -1.0}, {}, {}, "challenger")
-        for said in say(engine, ["Ask."] * 3, 1)
-    ]
+    turns = [Turn("challenger", "challenger_0", {}, Action("", said), 0) for said in say(engine, ["Ask."] * 3, 1)]
+    return [Episode((turn,), {"challenger": -1.0}, {}, {}, "challenger") for turn in turns]
 
 
 @pytest.mark.parametrize("kind", ["no episodes", "all equal", "all void", "all forfeits", "nobody's tokens"])
@@ -274,9 +272,9 @@ def test_saved_and_loaded_it_goes_on_to_the_byte(credit: str, tmp_path: Path) ->
 
 def test_refusals(caplog: pytest.LogCaptureFixture) -> None:
     engine = make_engine()
-    with pytest.raises(ValueError, match="learner.kl='k3' is unknown: use none, k1_in_reward, k2_loss, k3_loss"):
+    with pytest.raises(ValueError, match=r"learner\.kl='k3' is unknown: use none, k1_in_reward, k2_loss, k3_loss"):
         PolicyGradient(engine, kl="k3")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="learner.credit='gae' is unknown: use siblings or ema"):
+    with pytest.raises(ValueError, match=r"learner\.credit='gae' is unknown: use siblings or ema"):
         PolicyGradient(engine, credit="gae")
     with pytest.raises(ValueError, match=r"tiny llama \(frozen\) is frozen: the learner has nothing to update"):
         PolicyGradient(engine.snapshot())

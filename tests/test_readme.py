@@ -27,7 +27,7 @@ FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE |
 COMPOSED_ONLY = ("needs the network", "needs a person")
 IN_TABLE = "in a table"
 SLOW = ("takes minutes", IN_TABLE)
-SHORT = ("steps=2", "exam.limit=10", "runtime.threads=1")
+SHORT = ("steps=2", "exam.limit=10", "runtime.threads=1", "runtime.tensorboard=false")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def shares(probs: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> list[
 def test_uniforms_are_uniform() -> None:
     numbers = uniforms(range(200), 200)
     assert numbers.shape == (200, 200) and numbers.dtype == torch.float32
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     counts = torch.histc(numbers, 20, 0, 1)
     assert (counts - 2000).abs().max() < 5 * 44, "within five deviations, sqrt(40000 x 0.05 x 0.95) = 44"
     assert abs(torch.corrcoef(numbers[:, :2].T)[0, 1].item()) < 0.3, "neighbouring positions are unrelated"
@@ -48,7 +48,7 @@ def test_temperature() -> None:
     assert shares(PROBS, 0.5) == pytest.approx([16 / 22, 4 / 22, 1 / 22, 1 / 22], abs=5e-4)
     root = 4 + 2**0.5
     assert shares(PROBS, 2.0) == pytest.approx([2 / root, 2**0.5 / root, 1 / root, 1 / root], abs=5e-4)
-    assert shares(PROBS, 0.0) == [1, 0, 0, 0] == shares(PROBS, 0.01)
+    assert shares(PROBS, 0.0) == shares(PROBS, 0.01) == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

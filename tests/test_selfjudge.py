@@ -87,7 +87,9 @@ def test_only_seven_terms_that_add_up(terms: list[int], total: int, score: int) 
     assert read == (score if len(terms) == 7 and sum(terms) == total == score else None)
 
 
-@pytest.mark.parametrize(("text", "points"), [("7", 7), (" 0\n", 0), ("8", None), ("07", None), ("7/7", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "points"), [("7", 7), (" 0\n", 0), ("8", None), ("07", None), ("7/7", None), ("", None)]
+)
 def test_one_number(text: str, points: int | None) -> None:
     assert read_number(text) == points
 
@@ -98,7 +100,7 @@ def test_one_number(text: str, points: int | None) -> None:
 def test_points_become_a_score() -> None:
     assert SelfJudge(Clerk(verdict()))([case("q", "a")]) == [4 / 7]
     assert SelfJudge(Clerk("7"), "short")([case("q", "a")]) == [1.0]
-    with pytest.raises(ValueError, match="verifier.form='long' is unknown: use full or short"):
+    with pytest.raises(ValueError, match=r"verifier\.form='long' is unknown: use full or short"):
         SelfJudge(Clerk(""), "long")  # type: ignore[arg-type]
 
 
