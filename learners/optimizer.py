@@ -1,8 +1,7 @@
-"""The optimizer's state as safetensors and JSON: nothing of ours is ever unpickled."""
+"""The optimizer's state as safetensors: nothing of ours is ever unpickled."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ Named = Sequence[tuple[str, Parameter]]
 
 
 def save_optimizer(optimizer: Optimizer, named: Named, folder: Path) -> None:
-    """Write every state tensor as ``<parameter>/<name>`` and the param groups' numbers."""
+    """Write every state tensor as ``<parameter>/<name>``; the settings are the configuration's."""
     tensors = {
         f"{name}/{key}": value.detach().contiguous().cpu()
         for name, parameter in named
@@ -23,8 +22,6 @@ def save_optimizer(optimizer: Optimizer, named: Named, folder: Path) -> None:
         if isinstance(value, torch.Tensor)
     }
     save_file(tensors, folder / "optimizer.safetensors")
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    (folder / "optimizer.json").write_text(json.dumps(groups), encoding="utf-8")
 
 
 def load_optimizer(optimizer: Optimizer, named: Named, folder: Path) -> None:

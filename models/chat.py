@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from selfplay.types import Chat
@@ -54,7 +55,14 @@ class ChatEncoder:
             options["sanitize_control_tokens"] = True
         else:
             conversation = [{**message, "content": self._defuse(message["content"])} for message in conversation]
-        return tuple(self._tokenizer.apply_chat_template(conversation, **options))
+        try:
+            return tuple(self._tokenizer.apply_chat_template(conversation, **options))
+        except TemplateError:
+            if len(conversation) == 1:
+                raise
+            # Some templates refuse a system message: the persona then opens what the user says.
+            told = "\n\n".join(message["content"] for message in conversation)
+            return tuple(self._tokenizer.apply_chat_template([{"role": "user", "content": told}], **options))
 
     def _defuse(self, text: str) -> str:
         """For transformers that cannot sanitize: a zero-width space inside every control token breaks its spelling."""

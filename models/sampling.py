@@ -40,7 +40,8 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float)
     total = cdf[:, -1:]
     # Strictly below the total, so that rounding can never pick a token of probability zero at the end.
     target = torch.minimum(uniform_B[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cdf, target, right=True).squeeze(1)
+    # Logits that are nan sort after everything: the clamp keeps the index inside, the learner refuses the nan.
+    return torch.searchsorted(cdf, target, right=True).squeeze(1).clamp(max=logits_BV.shape[-1] - 1)
 
 
 def _nucleus(probs_BV: Tensor, top_p: float) -> Tensor:

@@ -34,12 +34,17 @@ def register_resolvers() -> None:
     a user's text can stand inside a told template; ``${checkout:path}`` is a file that Sparring ships."""
     OmegaConf.register_new_resolver("plugins", plugin_folders, replace=True)
     OmegaConf.register_new_resolver("braces", double_braces, replace=True)
-    OmegaConf.register_new_resolver("checkout", lambda path: str(ROOT / str(path)), replace=True)
+    OmegaConf.register_new_resolver("checkout", in_checkout, replace=True)
 
 
 def plugin_folders() -> list[str]:
     """``pkg://<package>.conf`` of every installed plugin, in order of name."""
     return [f"pkg://{point.value}" for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name)]
+
+
+def in_checkout(path: str) -> str:
+    """The absolute path of a file that Sparring ships, wherever it is run from."""
+    return str(ROOT / path)
 
 
 def double_braces(text: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from selfplay.seeds import derive
@@ -37,7 +36,8 @@ class _Table:
 
     def fork(self, number: int) -> _Table:
         """The same past, another future."""
-        return _Table(copy.deepcopy(self.env), derive(self.seed, number), self.turns, dict(self.rewards), self.forfeit)
+        seed = derive(self.seed, "fork", len(self.turns), number)
+        return _Table(copy.deepcopy(self.env), seed, self.turns, dict(self.rewards), self.forfeit)
 
     def settle(self) -> bool:
         """Step the seats that are done out of the game; whether anybody is left."""
@@ -93,7 +93,6 @@ def rollout(
         if ways < 1:
             raise RolloutError(f"branch.{role}={ways}: a game has at least one branch")
     watch = watch or (lambda phase: nullcontext())
-    groups = count()
     tables: list[_Table] = []
     for number, env in enumerate(envs):
         table = _Table(env, derive(seed, "table", number))
@@ -108,23 +107,27 @@ def rollout(
         speaking = {id(table) for table in live if role_of(table.env.agent_selection) != VERIFIER}
         phase = "generate" if speaking else "judge"
         speaking = speaking or {id(table) for table in live}
-        tables, turns = _fork(tables, speaking, branch or {}, groups)
+        tables, turns = _fork(tables, speaking, branch or {})
         with watch(phase):
             _speak(turns, agents)
     raise RolloutError(f"{_name(tables[0].env)} has not ended after {max_turns} turns")
 
 
 def _fork(
-    tables: list[_Table], speaking: set[int], branch: Mapping[str, int], groups: Iterator[int]
+    tables: list[_Table], speaking: set[int], branch: Mapping[str, int]
 ) -> tuple[list[_Table], list[tuple[_Table, int]]]:
-    """All tables with the speaking ones branched in place, and the branches with their group numbers."""
+    """All tables with the speaking ones branched in place, and the branches with their groups.
+
+    A group is named by its place in the tree and the rollout's seed: the same in a replay, another in every rollout.
+    """
     after: list[_Table] = []
     turns: list[tuple[_Table, int]] = []
     for table in tables:
         if id(table) not in speaking:
             after.append(table)
             continue
-        ways, group = branch.get(role_of(table.env.agent_selection), 1), next(groups)
+        ways = branch.get(role_of(table.env.agent_selection), 1)
+        group = derive(table.seed, "group", len(table.turns))
         branches = [table] if ways == 1 else [table.fork(number) for number in range(ways)]
         after += branches
         turns += [(child, group) for child in branches]

@@ -95,3 +95,11 @@ def test_older_transformers_get_defused_text(style: str) -> None:
     evil = "".join(EVIL)
     (ids,), (tame,) = encoder([chat(evil)]), encoder([chat("x")])
     assert control_ids(style, ids) == control_ids(style, tame)
+
+
+def test_a_template_that_refuses_a_system_message_gets_the_persona_in_front() -> None:
+    tokenizer = make_tokenizer(next(iter(STYLES)))
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tokenizer.chat_template = refusal + str(tokenizer.chat_template)
+    encode = ChatEncoder(tokenizer, "refuses")
+    assert encode([chat("Hi", "Be brief.")]) == encode([chat("Be brief.\n\nHi")])

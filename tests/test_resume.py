@@ -14,7 +14,14 @@ import pytest
 from selfplay.checkpoint import latest, verify
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["experiment=lsp", "branch.challenger=4", "branch.solver=2", "exam.limit=5", "exam.every=3", "runtime.threads=1"]
+SMALL = [
+    "experiment=lsp",
+    "branch.challenger=4",
+    "branch.solver=2",
+    "exam.limit=5",
+    "exam.every=3",
+    "runtime.threads=1",
+]
 EVERY = "runtime.checkpoint_every=2"
 
 

@@ -50,7 +50,7 @@ serve(handle)
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
