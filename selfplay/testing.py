@@ -88,7 +88,8 @@ def check_agent(agent: Agent, observations: Sequence[Any] | None = None) -> None
 
 def check_learner(learner: Learner, episodes: Sequence[Episode]) -> None:
     """Metrics are finite floats; an empty step and a step without a signal are survived and counted."""
-    for lesson in ([], episodes[:1], episodes):  # one episode alone has no siblings, so no signal
+    nothing: Sequence[Episode] = ()
+    for lesson in (nothing, episodes[:1], episodes):  # one episode alone has no siblings, so no signal
         metrics = learner.update(lesson)
         for name, value in metrics.items():
             assert isinstance(value, float) and math.isfinite(value), f"{name} is {value!r}"
