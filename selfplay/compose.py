@@ -10,7 +10,7 @@ import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -52,7 +52,7 @@ def double_braces(text: str) -> str:
     return str(text).replace("{", "{{").replace("}", "}}")
 
 
-def build(node: DictConfig, allow: Iterable[str] = ()) -> Any:
+def build(node: Mapping[Any, Any], allow: Iterable[str] = ()) -> Any:
     """The object that a node describes, all its targets checked first. Raises ``ConfigError``."""
     from hydra.errors import InstantiationException
     from hydra.utils import get_object, instantiate
@@ -60,7 +60,8 @@ def build(node: DictConfig, allow: Iterable[str] = ()) -> Any:
 
     try:
         # Containers become plain lists and dicts: no class of ours sees OmegaConf.
-        plain = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+        config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+        plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).split("\n")[0]) from error
     for target in targets(plain):
