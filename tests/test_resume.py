@@ -55,7 +55,7 @@ def kill_and_resume(tmp_path: Path, steps: int, kills: int) -> None:
     child = start(*settings, f"run_dir={broken}")
     while killed < kills:
         try:
-            child.wait(timeout=rng.uniform(0.5, 1.5) * life)
+            child.wait(timeout=rng.uniform(0.6, 1.15) * life)
             break  # it came to its end before we came to ours
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
