@@ -80,7 +80,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, steps=400, kills=20, at_least=20)
+    kill_and_resume(tmp_path, steps=700, kills=20, at_least=20)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
