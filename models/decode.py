@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 
 from models.cache import decode_cache
 from models.sampling import draw, uniforms
+from selfplay.deadline import check
 
 _KEEP = 0.75
 """Rows are compacted when this share of them or less is still speaking: a copy of the cache is not free."""
@@ -76,6 +77,7 @@ def decode(
     rows = list(range(len(prompts)))
     speaking = torch.ones(len(rows), dtype=torch.bool, device=model.device)
     for t in range(max_tokens):
+        check()  # a judge's call has a deadline; nothing else can end it
         token_B = draw(logits_BV, chance[:, t], temperature, top_p)
         logprob_B = logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(-1)
         for row, spoke, token, logprob in zip(

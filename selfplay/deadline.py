@@ -1,0 +1,42 @@
+"""Cooperative deadlines: whoever runs in this process asks between units of work whether time is up.
+
+A verifier whose work is a model's or a network's cannot be killed with the process that it shares, so it is *cancelled*:
+the panel sets a deadline around its call, and the engine's decoding loop, a judge's requests and a worker's cases each
+call ``check``. The deadline belongs to the context (``contextvars``): a thread is given it by ``copy_context().run``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_UNTIL: ContextVar[float] = ContextVar("deadline", default=math.inf)
+
+
+class DeadlinePassed(RuntimeError):
+    """Time was up before the work was done."""
+
+
+@contextmanager
+def deadline(seconds: float) -> Generator[None, None, None]:
+    """Within the block, ``check`` raises ``DeadlinePassed`` once ``seconds`` are over; of nested ones the earliest
+    counts."""
+    token = _UNTIL.set(min(_UNTIL.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _UNTIL.reset(token)
+
+
+def remaining() -> float:
+    """Seconds left, infinite without a deadline and never below 0."""
+    return max(0.0, _UNTIL.get() - time.monotonic())
+
+
+def check() -> None:
+    """Raise ``DeadlinePassed`` if time is up."""
+    if time.monotonic() >= _UNTIL.get():
+        raise DeadlinePassed("the deadline passed")
