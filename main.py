@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,13 @@ from selfplay.compose import (
     did_you_mean,
     merge_seats,
     register_resolvers,
+    resolved,
 )
 from selfplay.hints import alias, hint
 
 if TYPE_CHECKING:
     from selfplay.table import Table
+    from selfplay.types import Verifier
 
 USAGE = """Sparring: self-play for language models, with verifiers you can swap. Type one of
 
@@ -164,7 +167,7 @@ def seat_players(cfg: DictConfig) -> Table:
     for role in cfg.branch:
         if role not in game.roles:
             raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
-    panel = seat(build(cfg.verifier, cfg.allow))
+    panel = seat(build_verifier(cfg, cfg.verifier), cfg.runtime.verifier_deadline)
     if set(panel.parts) != set(game.parts):
         raise ConfigError(
             f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
@@ -174,11 +177,19 @@ def seat_players(cfg: DictConfig) -> Table:
     examination = None
     if cfg.exam.path:
         exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
-        examiner, sampler = build(cfg.exam.verifier, cfg.allow), build(cfg.agent, cfg.allow)
+        examiner, sampler = build_verifier(cfg, cfg.exam.verifier), build(cfg.agent, cfg.allow)
         guesser = replace(sampler, temperature=0.0)
         plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
         examination = Examination(exam, examiner, sampler, guesser, *plan)
     return Table(game, players, panel, build(cfg.learner, cfg.allow), engine, examination)
+
+
+def build_verifier(cfg: DictConfig, node: DictConfig) -> Verifier:
+    """The verifier of a node, each of its members where a deadline can be kept."""
+    from verifiers.assemble import assemble
+
+    memory = cfg.runtime.verifier_memory_mib
+    return assemble(resolved(node), partial(build, allow=cfg.allow), allow=list(cfg.allow), memory_mib=memory)
 
 
 def set_threads(cfg: DictConfig) -> None:
@@ -228,7 +239,7 @@ def cli(words: list[str]) -> int:
     try:
         main()
     except SystemExit as stop:
-        nearest = hint(words) if stop.code == 1 else None
+        nearest = hint(sys.argv[1:]) if stop.code == 1 else None
         if nearest:
             print(f"sparring: {nearest}", file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else 1

@@ -52,18 +52,24 @@ def double_braces(text: str) -> str:
     return str(text).replace("{", "{{").replace("}", "}}")
 
 
+def resolved(node: Mapping[Any, Any]) -> dict[str, Any]:
+    """A node as plain lists and dicts, all references filled in: no class of ours sees OmegaConf. Objects that stand
+    in it already stay. Raises ``ConfigError``."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node), flags={"allow_objects": True})
+        return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).split("\n")[0]) from error
+
+
 def build(node: Mapping[Any, Any], allow: Iterable[str] = ()) -> Any:
     """The object that a node describes, all its targets checked first. Raises ``ConfigError``."""
     from hydra.errors import InstantiationException
     from hydra.utils import get_object, instantiate
-    from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        # Containers become plain lists and dicts: no class of ours sees OmegaConf.
-        config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
-        plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).split("\n")[0]) from error
+    plain = resolved(node)
     for target in targets(plain):
         check_target(target, allow)
         # A path can walk through one of our modules into what it imports: what is found there must be allowed too.

@@ -15,11 +15,22 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 def alias(words: Sequence[str]) -> list[str]:
     """The words as Hydra wants them: ``verifier/score=x``, the part of a composed verifier, is spelled
-    ``verifier@verifier.score=x``; ``seats.solver=x`` may name a seat that the file leaves open; options stand before
-    overrides."""
-    spelled = [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in words]
+    ``verifier@verifier.score=x``; ``verifier/parts=[x@score,y]`` puts parts into a panel, ``y`` under its own name, and
+    ``verifier.score/parts=[...]`` into a panel inside it; ``seats.solver=x`` may name a seat that the file leaves
+    open; options stand before overrides."""
+    parted = [part for word in words for part in _parts(word)]
+    spelled = [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in parted]
     spelled = [re.sub(r"^seats\.", "++seats.", word) for word in spelled]
     return sorted(spelled, key=lambda word: "=" in word and not word.startswith("-"))
+
+
+def _parts(word: str) -> list[str]:
+    """``verifier/parts=[x@score,y]`` as one word for each part; any other word as it is."""
+    match = re.fullmatch(r"\+?verifier((?:\.\w+)*)/parts=\[(.*)\]", word)
+    if match is None:
+        return [word]
+    named = [part.strip().partition("@") for part in match[2].split(",") if part.strip()]
+    return [f"+verifier@verifier{match[1]}.{name or choice.replace('/', '_')}={choice}" for choice, _, name in named]
 
 
 def hint(words: Sequence[str], conf: Path = CONF) -> str | None:

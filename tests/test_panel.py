@@ -44,8 +44,8 @@ def test_an_exception_is_nan_and_counted_under_its_name(caplog: pytest.LogCaptur
     assert [move["score"] for move in moves] == [1, 2, 3, 1, 2, 3], "the others go on"
     assert all(math.isnan(move["broken"]) for move in moves)
     metrics = panel.metrics()
-    assert metrics["verifiers/broken/failed_calls"] == 2 and metrics["verifiers/broken/nan_share"] == 1
-    assert metrics["verifiers/score/nan_share"] == 0 and "verifiers/score/failed_calls" not in metrics
+    assert metrics["verifiers/broken/raised"] == 2 and metrics["verifiers/broken/nan_share"] == 1
+    assert metrics["verifiers/score/nan_share"] == 0 and "verifiers/score/raised" not in metrics
     assert "rewards/broken/mean" not in metrics
     assert len(caplog.records) == 1, "the first failure is told"
     assert "'broken'" in caplog.text and "ZeroDivisionError: a user's bug" in caplog.text, "with its traceback"
@@ -55,7 +55,7 @@ def test_an_exception_is_nan_and_counted_under_its_name(caplog: pytest.LogCaptur
 def test_a_wrong_count_is_nan(scores: Any) -> None:
     panel = Panel(score=lambda cases: scores)
     assert all(math.isnan(move["score"]) for move in verdicts(panel))
-    assert panel.metrics()["verifiers/score/failed_calls"] == 1
+    assert panel.metrics()["verifiers/score/wrong_count"] == 1
 
 
 @pytest.mark.parametrize("bad", ["1.0", b"1", None, math.inf, -math.inf, [1.0], {}, 1j, "nan"])
@@ -64,7 +64,7 @@ def test_what_is_no_score_is_nan_and_counted(bad: Any) -> None:
     first, second, third = (move["score"] for move in verdicts(panel))
     assert (first, third) == (0.5, 0.25) and math.isnan(second)
     metrics = panel.metrics()
-    assert metrics["verifiers/score/bad_scores"] == 1
+    assert metrics["verifiers/score/not_a_number"] == 1
     assert metrics["rewards/score/mean"] == 0.375 and metrics["verifiers/score/nan_share"] == pytest.approx(1 / 3)
     assert metrics["rewards/score/std"] == 0.125
 
@@ -74,7 +74,7 @@ def test_an_honest_nan_is_not_a_bad_score() -> None:
     moves = verdicts(panel)
     assert math.isnan(moves[0]["score"]) and [move["score"] for move in moves[1:]] == [1.0, 0.5]
     assert all(type(move["score"]) is float for move in moves)
-    assert "verifiers/score/bad_scores" not in panel.metrics()
+    assert "verifiers/score/not_a_number" not in panel.metrics()
 
 
 def test_a_verifier_cannot_write_into_the_cases() -> None:
@@ -103,7 +103,7 @@ def test_one_good_call_starts_the_count_again() -> None:
     panel = Panel(score=lambda cases: raises(cases) if broken.pop(0) else length(cases), max_failed_steps=3)
     for _ in range(6):
         verdicts(panel)
-    assert broken == [] and panel.metrics()["verifiers/score/failed_calls"] == 4
+    assert broken == [] and panel.metrics()["verifiers/score/raised"] == 4
 
 
 def test_metrics_begin_anew_and_hold_the_verifiers_own() -> None:

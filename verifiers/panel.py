@@ -1,102 +1,173 @@
-"""The verifier's seat: named verifiers side by side, whose scores together are the verdict."""
+"""The verifier's seat: named verifiers side by side, with gates, vetoes and rules that make one score of several."""
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Sequence
-from statistics import fmean, pstdev
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
 
-from selfplay.types import Action, Case, Verifier
+from selfplay.types import Action, Case, Stateful, Verifier
+from verifiers.combine import RULES, WEIGHED, combine
+from verifiers.part import Job, Part, VerifierFailed
 
-log = logging.getLogger(__name__)
+__all__ = ["COMBINED", "Panel", "VerifierFailed", "seat"]
 
+COMBINED = "score"
+"""The verdict's part where ``combine`` makes one score of all."""
 
-class VerifierFailed(RuntimeError):
-    """A verifier that failed step after step: going on would train on nothing."""
+FAILED, UNKNOWN = 0.0, float("nan")
 
 
 class Panel:
     """``Panel(score=..., quality=...)`` plays ``{"score": 0.7, "quality": 0.57}`` for every case.
 
-    A verifier that raises, or gives a wrong number of scores, scores nothing: its part is nan for the whole call,
-    ``verifiers/<part>/failed_calls`` counts it, and the first failure is logged with its traceback. A score that is
-    no number is nan too and counted as ``bad_scores``. After ``max_failed_steps`` failed calls in a row the run stops
-    with ``VerifierFailed``.
+    - ``gate``: parts that are asked first, in order. A case that one of them scores below ``passes`` is 0 in every
+      part of the verdict, and no later verifier is called on it.
+    - ``veto``: parts asked beside the others: below ``passes`` the whole verdict is 0, whatever the others say.
+    - ``combine``: ``sum``, ``mean``, ``min``, ``max`` or ``product`` of the remaining parts, as the one part
+      ``score``; ``weights`` are for sum and mean. A panel that combines is a verifier itself and nests in another.
+
+    Gates and vetoes are no parts of the verdict. nan, "cannot tell", stays nan through every rule, but a failed gate or
+    a veto is 0 all the same. Each verifier's call ends within ``deadline`` seconds: what it is and how it is ended is
+    in ``assemble``. Failures of any kind are nan and counted (``verifiers/<part>/<kind>``); after ``max_failed_steps``
+    failed calls in a row ``VerifierFailed`` stops the run.
     """
 
-    def __init__(self, *, max_failed_steps: int = 5, **verifiers: Verifier) -> None:
+    composite: ClassVar[bool] = True  # its arguments are verifiers: each is built, and isolated, by itself
+
+    def __init__(
+        self,
+        *,
+        deadline: float = 300.0,
+        max_failed_steps: int = 5,
+        gate: str | Sequence[str] | None = None,
+        veto: str | Sequence[str] | None = None,
+        passes: float = 0.5,
+        combine: Literal["sum", "mean", "min", "max", "product"] | None = None,
+        weights: Mapping[str, float] | None = None,
+        **verifiers: Verifier,
+    ) -> None:
         if not verifiers:
-            raise ValueError("a panel needs at least one verifier, as score: {_target_: ...}")
-        for part, verifier in verifiers.items():
-            if not callable(verifier):
-                raise TypeError(f"verifier {part!r} is a {type(verifier).__name__}, which cannot be called on cases")
+            raise ValueError("a panel needs at least one verifier, as verifier/parts=[sympy_solver@score]")
+        if not deadline > 0:
+            raise ValueError(f"deadline must be above 0 seconds, not {deadline}")
         self.verifiers = verifiers
-        self.parts = tuple(verifiers)
-        self.max_failed_steps = max_failed_steps
-        self._failed_in_a_row: Counter[str] = Counter()
-        self._counts: Counter[str] = Counter()
-        self._scores: dict[str, list[float]] = {part: [] for part in verifiers}
+        self.deadline, self.passes, self.rule = deadline, passes, combine
+        self.gates, self.vetoes = (_names(key, named, verifiers) for key, named in (("gate", gate), ("veto", veto)))
+        self.weights = {part: float(weight) for part, weight in (weights or {}).items()}
+        self._weighed = [name for name in verifiers if name not in (*self.gates, *self.vetoes)]
+        self._check_rule()
+        self.parts = (COMBINED,) if combine else tuple(self._weighed)
+        self._members = {name: Part(name, verifier, max_failed_steps) for name, verifier in verifiers.items()}
 
     def act(self, observations: Sequence[Case], seeds: Sequence[int]) -> list[Action]:
-        columns = {part: self._call(part, observations) for part in self.parts}
-        for part, scores in columns.items():
-            self._scores[part] += scores
-        rows = zip(*columns.values(), strict=True)
-        return [Action(dict(zip(self.parts, row, strict=True))) for row in rows]
+        return self.begin(observations)()
+
+    def begin(self, observations: Sequence[Case]) -> Callable[[], list[Action]]:
+        """Ask the gates, and start every verifier that can work beside what the caller does next; what is returned
+        asks the others, waits, and gives one verdict for each case."""
+        fates, undecided = self._pass_gates(observations)
+        asked = [observations[i] for i in undecided]
+        jobs: dict[str, Job] = {}
+        for name, member in self._members.items():
+            if name not in self.gates:
+                member.skipped(len(observations) - len(asked))
+                jobs[name] = member.start(asked, self.deadline)
+        return partial(self._finish, fates, undecided, jobs)
+
+    def __call__(self, cases: Sequence[Case]) -> list[float]:
+        """One score for each case, for a panel inside another."""
+        if self.rule is None:
+            raise ValueError(f"this panel gives {', '.join(self.parts)}: to make one score of them set combine=mean")
+        return [action.move[COMBINED] for action in self.begin(cases)()]
 
     def metrics(self) -> dict[str, float]:
-        """Since the last call: mean and spread of every part, nans and failures, and what the verifiers count."""
+        """Since the last call, of every part: see ``Part.metrics``."""
         metrics: dict[str, float] = {}
-        for part, scores in self._scores.items():
-            known = [score for score in scores if score == score]
-            if known:
-                metrics[f"rewards/{part}/mean"] = fmean(known)
-                metrics[f"rewards/{part}/std"] = pstdev(known)
-            if scores:
-                metrics[f"verifiers/{part}/nan_share"] = 1 - len(known) / len(scores)
-            own = getattr(self.verifiers[part], "metrics", None)
-            if own is not None:
-                metrics |= {f"verifiers/{part}/{name}": float(value) for name, value in own().items()}
-        metrics |= {f"verifiers/{name}": float(count) for name, count in self._counts.items()}
-        self._scores = {part: [] for part in self.parts}
-        self._counts.clear()
+        for member in self._members.values():
+            metrics |= member.metrics()
         return metrics
 
-    def _call(self, part: str, cases: Sequence[Case]) -> list[float]:
-        shown = [dict(case) for case in cases]  # a verifier that writes into its cases must not change the episode
-        try:
-            scores = list(self.verifiers[part](shown))
-            if len(scores) != len(cases):
-                raise ValueError(f"{len(scores)} scores for {len(cases)} cases")
-        except Exception as error:  # whatever a user's code raises is its failure and never a score
-            self._failed(part, error)
-            return [float("nan")] * len(cases)
-        self._failed_in_a_row[part] = 0
-        return [self._number(part, score) for score in scores]
+    def close(self) -> None:
+        """End the workers of those parts that have any."""
+        for verifier in self.verifiers.values():
+            end = getattr(verifier, "close", None)
+            if end is not None:
+                end()
 
-    def _failed(self, part: str, error: Exception) -> None:
-        self._counts[f"{part}/failed_calls"] += 1
-        self._failed_in_a_row[part] += 1
-        if self._failed_in_a_row[part] == 1:
-            log.error("verifier %r failed; its scores are nan", part, exc_info=error)
-        if self._failed_in_a_row[part] >= self.max_failed_steps:
-            raise VerifierFailed(
-                f"verifier {part!r} failed {self.max_failed_steps} times in a row: {type(error).__name__}: {error}"
-            ) from error
+    def save(self, folder: Path) -> None:
+        """The state of the parts that have any, a folder each."""
+        for name, verifier in self.verifiers.items():
+            if isinstance(verifier, Stateful):
+                (folder / name).mkdir()
+                verifier.save(folder / name)
 
-    def _number(self, part: str, score: object) -> float:
-        """The score as a finite float; text, None and infinities are nan and counted."""
-        try:
-            value = float(score) if not isinstance(score, (str, bytes)) else float("nan")  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            value = float("inf")
-        if isinstance(score, (str, bytes)) or value in (float("inf"), float("-inf")):
-            self._counts[f"{part}/bad_scores"] += 1
-            return float("nan")
-        return value
+    def load(self, folder: Path) -> None:
+        for name, verifier in self.verifiers.items():
+            if isinstance(verifier, Stateful) and (folder / name).is_dir():
+                verifier.load(folder / name)
+
+    def _pass_gates(self, cases: Sequence[Case]) -> tuple[dict[int, float], list[int]]:
+        """The cases that a gate has decided, with their scores, and the others."""
+        fates: dict[int, float] = {}
+        undecided = list(range(len(cases)))
+        for name in self.gates:
+            self._members[name].skipped(len(fates))
+            scores = self._members[name].start([cases[i] for i in undecided], self.deadline)()
+            decided = zip(undecided, map(self._fate, scores), strict=True)
+            fates |= {i: fate for i, fate in decided if fate is not None}
+            undecided = [i for i in undecided if i not in fates]
+        return fates, undecided
+
+    def _fate(self, score: float) -> float | None:
+        """What a gate or veto makes of a case; None where it lets it pass."""
+        if score != score:
+            return UNKNOWN
+        return None if score >= self.passes else FAILED
+
+    def _finish(self, fates: Mapping[int, float], undecided: Sequence[int], jobs: Mapping[str, Job]) -> list[Action]:
+        columns = {name: job() for name, job in jobs.items()}
+        moves = {i: dict.fromkeys(self.parts, fate) for i, fate in fates.items()}
+        for row, i in enumerate(undecided):
+            vetoed = [fate for name in self.vetoes if (fate := self._fate(columns[name][row])) is not None]
+            scores = {name: columns[name][row] for name in self._weighed}
+            if vetoed:
+                moves[i] = dict.fromkeys(self.parts, FAILED if FAILED in vetoed else UNKNOWN)
+            elif self.rule is not None:
+                moves[i] = {COMBINED: combine(self.rule, scores, self.weights)}
+            else:
+                moves[i] = scores
+        return [Action(moves[i]) for i in range(len(moves))]
+
+    def _check_rule(self) -> None:
+        if not self._weighed:
+            raise ValueError("every part is a gate or a veto: no verifier is left to give a score")
+        if self.rule is not None and self.rule not in RULES:
+            raise ValueError(
+                f"combine={self.rule!r} is unknown: use {', '.join(RULES)}, or leave it out for a verdict of parts"
+            )
+        if self.weights and self.rule not in WEIGHED:
+            raise ValueError(
+                "weights need combine=sum or combine=mean; the parts of a verdict are weighed by env.payoff"
+            )
+        for part, weight in self.weights.items():
+            if part not in self._weighed:
+                raise ValueError(f"weights names {part!r}; the parts that count are {', '.join(self._weighed)}")
+            if weight < 0 and self.rule == "mean":
+                raise ValueError(f"weights.{part}={weight}: a mean takes no negative weight; combine=sum does")
+        if self.rule == "mean" and not sum(self.weights.get(part, 1.0) for part in self._weighed):
+            raise ValueError("the weights of the mean are all 0")
 
 
-def seat(verifier: Verifier | Panel) -> Panel:
+def _names(key: str, named: str | Sequence[str] | None, known: Mapping[str, Verifier]) -> tuple[str, ...]:
+    names = (named,) if isinstance(named, str) else tuple(named or ())
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{key} names {name!r}, but the panel's parts are {', '.join(known)}")
+    return names
+
+
+def seat(verifier: Verifier | Panel, deadline: float = 300.0) -> Panel:
     """A panel as it is; a bare verifier as the part ``score``."""
-    return verifier if isinstance(verifier, Panel) else Panel(score=verifier)
+    return verifier if isinstance(verifier, Panel) else Panel(score=verifier, deadline=deadline)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import ClassVar
 
 Case = Mapping[str, str]
 
@@ -28,6 +29,7 @@ class Spoiled:
     verifier: Callable[[Sequence[Case]], Sequence[float]]
     share: float = 0.9
     seed: int = 0
+    composite: ClassVar[bool] = True  # `verifier` is built, and isolated, by itself
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -45,3 +47,8 @@ class Spoiled:
         for source, target in zip(drawn, rng.sample(drawn, len(drawn)), strict=True):
             spoiled[target] = scores[source]
         return spoiled
+
+    def metrics(self) -> dict[str, float]:
+        """What the verifier itself counts."""
+        own = getattr(self.verifier, "metrics", None)
+        return own() if own is not None else {}

@@ -28,15 +28,17 @@ START_SECONDS = 120.0
 """How long the child may take to import and say that it is ready; a loaded machine is slow, not broken."""
 
 # Limits are set in the child before any of the program is imported: preexec_fn would run Python between fork and exec,
-# which is unsafe beside threads. 1 MiB of files is for the log on stderr.
+# which is unsafe beside threads. A strict worker bounds its address space and, for the log on stderr, files to 1 MiB; a
+# trusted one bounds only what it writes to (libraries like torch map far more address space than they use).
 _BOOTSTRAP = """
 import resource, runpy, sys
-memory, root, program = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+memory, strict, root, program = int(sys.argv[1]), sys.argv[2] == "strict", sys.argv[3], sys.argv[4]
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+if strict:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+resource.setrlimit(resource.RLIMIT_AS if strict else resource.RLIMIT_DATA, (memory, memory))
 sys.path.insert(0, root)
-sys.argv = sys.argv[3:]
+sys.argv = sys.argv[4:]
 runpy.run_path(program, run_name="__main__")
 """
 
@@ -60,13 +62,14 @@ class WorkerStartError(RuntimeError):
 class _Process:
     """One child with its pipes. Not for sharing between threads."""
 
-    def __init__(self, program: Path, args: Sequence[str], memory_mib: int) -> None:
+    def __init__(self, program: Path, args: Sequence[str], memory_mib: int, trusted: bool) -> None:
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         root = Path(__file__).resolve().parent.parent
-        command = [sys.executable, "-I", "-c", _BOOTSTRAP, str(memory_mib << 20), str(root), str(program), *args]
+        limits = [str(memory_mib << 20), "trusted" if trusted else "strict"]
+        command = [sys.executable, "-I", "-c", _BOOTSTRAP, *limits, str(root), str(program), *args]
         self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env={}, cwd="/",
-            start_new_session=True, bufsize=0,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=None if trusted else {},
+            cwd=None if trusted else "/", start_new_session=True, bufsize=0,
         )  # fmt: skip
         assert self.child.stdin is not None and self.child.stdout is not None
         self.stdin, self.stdout = self.child.stdin, self.child.stdout
@@ -128,7 +131,9 @@ class Worker:
 
     ``program`` is a Python file that ends in ``serve(handle)``; ``args`` reach it as ``sys.argv[1:]``. ``deadline`` is
     in seconds per request, from the moment the request is written; starting and importing do not count. ``memory_mib``
-    bounds the address space. Any thread may call; requests wait for one another.
+    bounds the address space; a ``trusted`` program, which is a user's own code, keeps the environment and the working
+    directory, may write files, and has its private memory bounded instead. Any thread may call; requests wait for one
+    another.
     """
 
     def __init__(
@@ -140,6 +145,7 @@ class Worker:
         memory_mib: int = 1024,
         spare: bool = True,
         max_reply: int = MAX_REPLY,
+        trusted: bool = False,
     ) -> None:
         if not deadline > 0:
             raise ValueError(f"deadline must be above 0 seconds, not {deadline}")
@@ -147,14 +153,15 @@ class Worker:
             raise ValueError(f"memory_mib must be at least 64 (the interpreter itself), not {memory_mib}")
         self.program, self.args = program, tuple(args)
         self.deadline, self.memory_mib, self.max_reply = deadline, memory_mib, max_reply
+        self.trusted = trusted
         self._wanted = 2 if spare else 1
         self._processes: list[_Process] = []  # the first one serves
         self._requests = 0
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _kill_all, self._processes)  # at collection and at exit
 
-    def ask(self, request: object) -> object:
-        """The program's reply to a JSON value.
+    def ask(self, request: object, deadline: float | None = None) -> object:
+        """The program's reply to a JSON value, within ``deadline`` seconds instead of the worker's own if given.
 
         Raises ``WorkerTimeout`` past the deadline, ``WorkerDied`` if the worker ends or breaks the protocol (both leave
         a fresh worker for the next request), ``WorkerStartError`` if the program does not start.
@@ -163,9 +170,10 @@ class Worker:
             process = self._serving()
             self._requests += 1
             number = self._requests
-            message = json.dumps([number, self.deadline, request]).encode() + b"\n"
+            seconds = self.deadline if deadline is None else deadline
+            message = json.dumps([number, seconds, request]).encode() + b"\n"
             try:
-                reply = process.exchange(message, time.monotonic() + self.deadline, self.max_reply)
+                reply = process.exchange(message, time.monotonic() + seconds, self.max_reply)
                 return _content(reply, number)
             except BaseException:  # an interrupt too leaves a reply under way that nobody will read
                 self._processes.remove(process)
@@ -185,7 +193,7 @@ class Worker:
 
     def _refill(self) -> None:
         while len(self._processes) < self._wanted:
-            self._processes.append(_Process(self.program, self.args, self.memory_mib))
+            self._processes.append(_Process(self.program, self.args, self.memory_mib, self.trusted))
 
     def _serving(self) -> _Process:
         if self._processes and self._processes[0].owner != os.getpid():  # we are a fork: these are our parent's
@@ -235,7 +243,7 @@ def serve(handle: Callable[[object], object]) -> NoReturn:
         number, deadline, request = cast("tuple[int, float, object]", tuple(json.loads(line)))
         # The kernel's limit is for a child that has lost its parent: the parent's deadline comes first.
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(usage.ru_utime + usage.ru_stime + deadline) + 2
+        seconds = int(usage.ru_utime + usage.ru_stime + min(deadline, 1e6) * (os.cpu_count() or 1)) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         reply = json.dumps([number, handle(request)]).encode() + b"\n"
         view = memoryview(reply)

@@ -1,0 +1,54 @@
+"""From a node of the configuration to verifiers, each where its deadline can be kept.
+
+| A verifier that | runs | and at its deadline |
+|---|---|---|
+| says nothing of itself: a user's plugin, a small rule | in a worker process of its own | the worker is killed |
+| has ``runs_in = "thread"``: it keeps killable workers or network time-outs itself | in a thread | its own are ended |
+| has ``runs_in = "main"``, or is given a live model | in the main thread | it is cancelled, or interrupted |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, cast
+
+from selfplay.compose import targets
+from selfplay.types import Verifier
+from verifiers.isolated import isolate
+
+
+def assemble(
+    node: Mapping[str, Any],
+    build: Callable[[Mapping[str, Any]], Verifier],
+    *,
+    allow: Sequence[str] = (),
+    memory_mib: int = 4096,
+) -> Verifier:
+    """The verifier that a resolved ``node`` describes. A composite of ours (a panel, a spoiled verifier) has its
+    members assembled one by one. ``build`` makes an object of a node; ``memory_mib`` bounds each worker. Raises
+    ``ConfigError``."""
+    target = str(node.get("_target_", ""))
+    kind = _ours(target)
+    if getattr(kind, "composite", False):
+        members = {
+            key: assemble(cast("dict[str, Any]", value), build, allow=allow, memory_mib=memory_mib)
+            for key, value in node.items()
+            if isinstance(value, dict) and "_target_" in value
+        }
+        return build({**node, **members})
+    live = any(name.startswith("models.") for name in targets(dict(node)))
+    if live or (kind is not None and getattr(kind, "runs_in", "worker") != "worker"):
+        return build(node)
+    return isolate(node, allow, memory_mib) or build(node)
+
+
+def _ours(target: str) -> object | None:
+    """The class, if it is one of ours: a user's module is imported in the worker and not here."""
+    package, _, name = target.rpartition(".")
+    if package.split(".")[0] != "verifiers":
+        return None
+    try:
+        return getattr(import_module(package), name, None)
+    except ImportError:
+        return None  # `build` says what is wrong with it
