@@ -235,9 +235,12 @@ def cli(words: list[str]) -> int:
         return 0
     register_resolvers()
     sys.path.append(os.getcwd())  # so that a plugin beside the user is found
-    sys.argv[1:] = alias(words)
     try:
+        sys.argv[1:] = alias(words)
         main()
+    except ConfigError as error:  # Hydra has not seen the words yet
+        print(f"sparring: {error}", file=sys.stderr)
+        return 2
     except SystemExit as stop:
         nearest = hint(sys.argv[1:]) if stop.code == 1 else None
         if nearest:

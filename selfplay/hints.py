@@ -10,17 +10,19 @@ from typing import cast
 
 import yaml
 
+from selfplay.compose import ConfigError
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def alias(words: Sequence[str]) -> list[str]:
     """The words as Hydra wants them: ``verifier/score=x``, the part of a composed verifier, is spelled
     ``verifier@verifier.score=x``; ``verifier/parts=[x@score,y]`` puts parts into a panel, ``y`` under its own name, and
-    ``verifier.score/parts=[...]`` into a panel inside it; ``seats.solver=x`` may name a seat that the file leaves
-    open; options stand before overrides."""
+    ``verifier.score/parts=[...]`` into a panel inside it; ``seats.solver=x`` and
+    ``verifier.weights.score=2`` may name what the file leaves open; options stand before overrides."""
     parted = [part for word in words for part in _parts(word)]
     spelled = [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in parted]
-    spelled = [re.sub(r"^seats\.", "++seats.", word) for word in spelled]
+    spelled = [re.sub(r"^(seats\.|verifier\.(?:\w+\.)*weights\.)", r"++\1", word) for word in spelled]
     return sorted(spelled, key=lambda word: "=" in word and not word.startswith("-"))
 
 
@@ -29,8 +31,13 @@ def _parts(word: str) -> list[str]:
     match = re.fullmatch(r"\+?verifier((?:\.\w+)*)/parts=\[(.*)\]", word)
     if match is None:
         return [word]
-    named = [part.strip().partition("@") for part in match[2].split(",") if part.strip()]
-    return [f"+verifier@verifier{match[1]}.{name or choice.replace('/', '_')}={choice}" for choice, _, name in named]
+    pairs = [part.strip().partition("@") for part in match[2].split(",") if part.strip()]
+    named = [(choice, name or choice) for choice, _, name in pairs]
+    settings: dict[str, object] = yaml.safe_load((CONF / "verifier" / "panel.yaml").read_text(encoding="utf-8"))
+    for _, name in named:
+        if name in settings or not name.isidentifier():
+            raise ConfigError(f"{word}: a part cannot be called {name!r}; say which name it shall have, as x@score")
+    return [f"+verifier@verifier{match[1]}.{name}={choice}" for choice, name in named]
 
 
 def hint(words: Sequence[str], conf: Path = CONF) -> str | None:

@@ -46,7 +46,7 @@ class Program:
 
     def call(self, cases: Sequence[Mapping[str, str]]) -> dict[str, object]:
         scores = self._verifier(cases)
-        return {"scores": [_told(score) for score in scores] if isinstance(scores, Iterable) else None}
+        return {"scores": [_told(score) for score in cast("Any", scores)] if isinstance(scores, Iterable) else None}
 
     def metrics(self, _: object) -> dict[str, object]:
         return {"metrics": {str(name): float(value) for name, value in self._verifier.metrics().items()}}

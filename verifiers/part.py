@@ -120,13 +120,10 @@ class Part:
         shown = [dict(case) for case in cases]  # a verifier that writes into its cases must not change the episode
         try:
             with deadline(seconds), backstop(seconds + GRACE if interrupt else math.inf):
-                scores: object = self.verifier(shown)
-            if not isinstance(scores, Iterable):
-                raise WrongCount(f"{type(scores).__name__} instead of {len(cases)} scores")
-            listed = list(cast("Iterable[object]", scores))
-            if len(listed) != len(cases):
-                raise WrongCount(f"{len(listed)} scores for {len(cases)} cases")
-            found.append(listed)
+                scores = _listed(self.verifier(shown))
+            if len(scores) != len(cases):
+                raise WrongCount(f"{len(scores)} scores for {len(cases)} cases")
+            found.append(scores)
         except Exception as error:  # whatever a user's code raises is its failure and never a score
             found.append(error)
 
@@ -161,6 +158,13 @@ class Part:
             self._counts["not_a_number"] += 1
             return math.nan
         return value
+
+
+def _listed(scores: object) -> list[object]:
+    """What a verifier gave, if it can be gone through: its promise is no fact."""
+    if not isinstance(scores, Iterable):
+        raise WrongCount(f"{type(scores).__name__} instead of a list of scores")
+    return list(cast("Iterable[object]", scores))
 
 
 def _kind(error: Exception) -> str:
