@@ -88,7 +88,7 @@ def train(cfg: DictConfig) -> None:
             metrics, episodes = {}, []
             if step:  # step 0 is the exam before any learning
                 seed = derive(cfg.seed, "step", step)
-                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, watch=watch)
+                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, cohorts=cfg.cohorts, watch=watch)
                 metrics = describe(episodes) | table.panel.metrics()
                 lessons, metrics["proposals/heldout_share"] = table.keep_out(episodes)
                 with watch("update"):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from selfplay.seeds import derive
@@ -76,6 +77,7 @@ def rollout(
     branch: Mapping[str, int] | None = None,
     *,
     seed: int = 0,
+    cohorts: int = 1,
     max_turns: int = 1_000,
     watch: Callable[[str], AbstractContextManager[Any]] | None = None,
 ) -> list[Episode]:
@@ -86,31 +88,94 @@ def rollout(
     answer from one fork are a group. Equal agents share one ``act`` call per tick, and the verifier speaks only when
     nobody else has a turn, so all siblings are judged together. ``watch`` times the phases ``generate`` and ``judge``.
 
+    With ``cohorts`` above 1 the tables are split after the first turn, and one cohort is judged while the next one
+    plays, as far as the verifiers can work beside it (``Panel.begin``). Siblings of the first turn are then judged in
+    different calls, all others still in one.
+
     Table i of root r draws its random numbers from its place in the tree alone: batched and solo play are the same.
     Raises ``RolloutError`` for an empty seat, a wrong number of actions, or a game longer than ``max_turns``.
     """
     for role, ways in (branch or {}).items():
         if ways < 1:
             raise RolloutError(f"branch.{role}={ways}: a game has at least one branch")
-    watch = watch or (lambda phase: nullcontext())
+    if cohorts < 1:
+        raise RolloutError(f"cohorts={cohorts}: the tables play in at least one cohort")
     tables: list[_Table] = []
     for number, env in enumerate(envs):
         table = _Table(env, derive(seed, "table", number))
         env.reset(seed=derive(table.seed, "reset") % 2**32)
         tables.append(table)
-    done: set[int] = set()
-    for _ in range(max_turns + 1):
-        done |= {id(table) for table in tables if id(table) not in done and not table.settle()}
-        live = [table for table in tables if id(table) not in done]
-        if not live:
-            return [table.episode() for table in tables]
-        speaking = {id(table) for table in live if role_of(table.env.agent_selection) != VERIFIER}
-        phase = "generate" if speaking else "judge"
-        speaking = speaking or {id(table) for table in live}
-        tables, turns = _fork(tables, speaking, branch or {})
-        with watch(phase):
-            _speak(turns, agents)
-    raise RolloutError(f"{_name(tables[0].env)} has not ended after {max_turns} turns")
+    first = _Cohort(tables, agents, branch or {}, watch or (lambda phase: nullcontext()), max_turns)
+    together = first.split(cohorts) if cohorts > 1 and first.play_turn() else [first]
+    while asked := [cohort for cohort in together if cohort.play_to_verdict()]:
+        for cohort in asked:
+            cohort.hear_verdict()
+    return [table.episode() for cohort in together for table in cohort.tables]
+
+
+class _Cohort:
+    """Tables that play in lockstep: every table's players have a turn each tick, and verifiers when no player has."""
+
+    def __init__(
+        self,
+        tables: list[_Table],
+        agents: Mapping[str, Agent],
+        branch: Mapping[str, int],
+        watch: Callable[[str], AbstractContextManager[Any]],
+        max_turns: int,
+        turns: int = 0,
+        beside: bool = False,
+    ) -> None:
+        self.tables, self._agents, self._branch, self._watch = tables, agents, branch, watch
+        self._max_turns, self._turns, self._beside = max_turns, turns, beside
+        self._done: set[int] = set()
+        self._verdicts: list[Callable[[], None]] = []
+
+    def split(self, number: int) -> list[_Cohort]:
+        """The same tables, in order, in at most ``number`` cohorts of nearly equal size."""
+        size = -(-len(self.tables) // number)
+        parts = [self.tables[i : i + size] for i in range(0, len(self.tables), size)]
+        settings = (self._agents, self._branch, self._watch, self._max_turns, self._turns)
+        return [_Cohort(part, *settings, beside=True) for part in parts]
+
+    def play_turn(self) -> bool:
+        """Let every player whose turn it is act; whether there was one."""
+        speaking = {id(table) for table in self._live() if role_of(table.env.agent_selection) != VERIFIER}
+        if speaking:
+            with self._watch("generate"):
+                for answer in self._speak(speaking):
+                    answer()
+        return bool(speaking)
+
+    def play_to_verdict(self) -> bool:
+        """Play until only verifiers have a turn, and ask them; whether there was anybody to ask."""
+        while self.play_turn():
+            pass
+        judging = {id(table) for table in self._live()}
+        if judging:
+            with self._watch("judge"):
+                self._verdicts = self._speak(judging)
+        return bool(judging)
+
+    def hear_verdict(self) -> None:
+        """Wait for the verdicts that were asked for, and play them."""
+        with self._watch("judge"):
+            for verdict in self._verdicts:
+                verdict()
+        self._verdicts = []
+
+    def _live(self) -> list[_Table]:
+        fresh = [table for table in self.tables if id(table) not in self._done]
+        self._done |= {id(table) for table in fresh if not table.settle()}
+        return [table for table in fresh if id(table) not in self._done]
+
+    def _speak(self, speaking: set[int]) -> list[Callable[[], None]]:
+        """Fork the tables and ask their agents; what is returned plays the answers."""
+        if self._turns == self._max_turns:
+            raise RolloutError(f"{_name(self.tables[0].env)} has not ended after {self._max_turns} turns")
+        self._turns += 1
+        self.tables, turns = _fork(self.tables, speaking, self._branch)
+        return _ask(turns, self._agents, self._beside)
 
 
 def _fork(
@@ -134,8 +199,11 @@ def _fork(
     return after, turns
 
 
-def _speak(turns: list[tuple[_Table, int]], agents: Mapping[str, Agent]) -> None:
-    """Let every table's seat act once; equal agents answer in one call."""
+def _ask(turns: list[tuple[_Table, int]], agents: Mapping[str, Agent], beside: bool) -> list[Callable[[], None]]:
+    """Ask every table's seat for its move, equal agents in one call; what is returned waits and plays the moves.
+
+    An agent that has ``begin`` may work ``beside`` others until it is waited for; any other one acts when it is.
+    """
     calls: list[tuple[Agent, list[int]]] = []
     for number, (table, _) in enumerate(turns):
         agent = _seated(agents, table.env.agent_selection)
@@ -145,16 +213,30 @@ def _speak(turns: list[tuple[_Table, int]], agents: Mapping[str, Agent]) -> None
                 break
         else:
             calls.append((agent, [number]))
+    answers: list[Callable[[], None]] = []
     for agent, rows in calls:
         seats = [turns[i][0].env.agent_selection for i in rows]
         observations = [turns[i][0].env.observe(seat) for i, seat in zip(rows, seats, strict=True)]
         seeds = [derive(turns[i][0].seed, len(turns[i][0].turns)) for i in rows]
-        actions = agent.act(observations, seeds)
-        if len(actions) != len(rows):
-            raise RolloutError(f"{type(agent).__name__} gave {len(actions)} actions for {len(rows)} observations")
-        for i, seat, observation, action in zip(rows, seats, observations, actions, strict=True):
-            table, group = turns[i]
-            table.play(seat, observation, action, group)
+        begin: Callable[[Sequence[Any]], Callable[[], Sequence[Action]]] | None
+        begin = getattr(agent, "begin", None) if beside else None
+        wait = begin(observations) if begin else partial(agent.act, observations, seeds)
+        answers.append(partial(_play, agent, wait, [turns[i] for i in rows], seats, observations))
+    return answers
+
+
+def _play(
+    agent: Agent,
+    wait: Callable[[], Sequence[Action]],
+    turns: Sequence[tuple[_Table, int]],
+    seats: Sequence[str],
+    observations: Sequence[Any],
+) -> None:
+    actions = wait()
+    if len(actions) != len(turns):
+        raise RolloutError(f"{type(agent).__name__} gave {len(actions)} actions for {len(turns)} observations")
+    for (table, group), seat, observation, action in zip(turns, seats, observations, actions, strict=True):
+        table.play(seat, observation, action, group)
 
 
 def _name(env: Any) -> str:
