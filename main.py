@@ -133,6 +133,7 @@ def evaluate(cfg: DictConfig) -> None:
     import json
 
     from selfplay.seeds import derive
+    from verifiers.panel import guarded
 
     table = seat_players(cfg)
     if table.examination is None:
@@ -140,7 +141,8 @@ def evaluate(cfg: DictConfig) -> None:
     seed = derive(cfg.seed, "exam", 0)
     scores = table.examination.sit(seed, thorough=True)
     for part, verifier in table.panel.verifiers.items():
-        scores[f"eval/auc/{part}"] = table.examination.separation(verifier, seed)
+        judge = guarded(verifier, cfg.runtime.verifier_deadline)
+        scores[f"eval/auc/{part}"] = table.examination.separation(judge, seed)
     told = {name: None if score != score else score for name, score in scores.items()}  # JSON knows no nan
     print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **told}, indent=2))
 
@@ -158,7 +160,7 @@ def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
     from selfplay.table import Examination, Table
-    from verifiers.panel import seat
+    from verifiers.panel import guarded, seat
 
     set_threads(cfg)
     engine = build(cfg.model, cfg.allow)
@@ -177,7 +179,8 @@ def seat_players(cfg: DictConfig) -> Table:
     examination = None
     if cfg.exam.path:
         exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
-        examiner, sampler = build_verifier(cfg, cfg.exam.verifier), build(cfg.agent, cfg.allow)
+        examiner = guarded(build_verifier(cfg, cfg.exam.verifier), cfg.runtime.verifier_deadline)
+        sampler = build(cfg.agent, cfg.allow)
         guesser = replace(sampler, temperature=0.0)
         plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
         examination = Examination(exam, examiner, sampler, guesser, *plan)

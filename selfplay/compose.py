@@ -53,12 +53,12 @@ def double_braces(text: str) -> str:
 
 
 def resolved(node: Mapping[Any, Any]) -> dict[str, Any]:
-    """A node as plain lists and dicts, all references filled in: no class of ours sees OmegaConf. Objects that stand
-    in it already stay. Raises ``ConfigError``."""
+    """A node as plain lists and dicts, all references filled in: no class of ours sees OmegaConf. Raises
+    ``ConfigError``."""
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node), flags={"allow_objects": True})
+        config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).split("\n")[0]) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
-from selfplay.compose import targets
+from selfplay.compose import ConfigError, targets
 from selfplay.types import Verifier
 from verifiers.isolated import isolate
 
@@ -36,7 +36,12 @@ def assemble(
             for key, value in node.items()
             if isinstance(value, dict) and "_target_" in value
         }
-        return build({**node, **members})
+        rest = {key: value for key, value in node.items() if key not in members}
+        composite = cast("Callable[..., Verifier]", build({**rest, "_partial_": True}))  # OmegaConf holds no verifiers
+        try:
+            return composite(**members)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{target}: {error}") from error
     live = any(name.startswith("models.") for name in targets(dict(node)))
     if live or (kind is not None and getattr(kind, "runs_in", "worker") != "worker"):
         return build(node)

@@ -11,7 +11,7 @@ from selfplay.types import Action, Case, Stateful, Verifier
 from verifiers.combine import RULES, WEIGHED, combine
 from verifiers.part import Job, Part, VerifierFailed
 
-__all__ = ["COMBINED", "Panel", "VerifierFailed", "seat"]
+__all__ = ["COMBINED", "Panel", "VerifierFailed", "guarded", "seat"]
 
 COMBINED = "score"
 """The verdict's part where ``combine`` makes one score of all."""
@@ -166,6 +166,11 @@ def _names(key: str, named: str | Sequence[str] | None, known: Mapping[str, Veri
         if name not in known:
             raise ValueError(f"{key} names {name!r}, but the panel's parts are {', '.join(known)}")
     return names
+
+
+def guarded(verifier: Verifier, deadline: float = 300.0) -> Panel:
+    """A verifier that is called outside the game, with the same deadline and counts: a panel of one that nests."""
+    return Panel(score=verifier, combine="sum", deadline=deadline)
 
 
 def seat(verifier: Verifier | Panel, deadline: float = 300.0) -> Panel:
