@@ -189,7 +189,7 @@ def declared(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(("main.py", *OURS), ()), (("tests",), ("dev",)), (("benchmarks",), ("bench",))],
+    [(("main.py", *OURS), ("verifiers",)), (("tests",), ("dev",)), (("benchmarks",), ("bench",))],
     ids=["run", "tests", "benchmarks"],
 )
 def test_what_is_imported_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:

@@ -7,26 +7,24 @@ import math
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
-    BertConfig,
     BertForSequenceClassification,
-    LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
+from selfplay.deadline import DeadlinePassed, deadline
+from tests.reward_models import SPECIAL, TEMPLATE, byte_tokenizer, llama_config, write_bert, write_llama
 from verifiers.reward_model import RewardModel, _batches, _spellable
-
-TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
-SPECIAL = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
 def load(path: object, device: str = "cpu", **options: Any) -> RewardModel:
@@ -36,56 +34,6 @@ def load(path: object, device: str = "cpu", **options: Any) -> RewardModel:
 
 def case(query: str, answer: str) -> dict[str, str]:
     return {"query": query, "answer": answer, "reference": ""}
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte, and four control tokens in front."""
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|end|>", extra_special_tokens=["<|user|>", "<|assistant|>"]
-    )
-    fast.chat_template = TEMPLATE
-    return fast
-
-
-def llama_config(**changes: Any) -> LlamaConfig:
-    sizes: dict[str, Any] = {"vocab_size": 260, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.5}
-    ends: dict[str, Any] = {"num_labels": 1, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 3}
-    return LlamaConfig(**{**sizes, **heads, **ends, "max_position_embeddings": 512, **changes})
-
-
-def write_llama(folder: Path, **changes: Any) -> Path:
-    torch.manual_seed(0)
-    LlamaForSequenceClassification(llama_config(**changes)).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
-
-
-def write_bert(folder: Path) -> Path:
-    """Sentence pairs by WordPiece over single characters, with token types that tell the two sentences apart."""
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789+=?[]"
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = {token: i for i, token in enumerate([*specials, *letters, *(f"##{c}" for c in letters)])}
-    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, num_labels=1, initializer_range=0.5,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +75,7 @@ def test_batched_is_solo_in_every_order(folder: str, request: pytest.FixtureRequ
     assert load(path, batch_tokens=10_000)(cases) == pytest.approx(solo, abs=1e-5), "all in one batch"
     order = list(range(len(cases)))
     random.Random(1).shuffle(order)
-    assert verifier([cases[i] for i in order]) == pytest.approx([solo[i] for i in order], abs=1e-5)
+    assert verifier([cases[i] for i in order]) == [scores[i] for i in order], "to the last bit"
     assert len({round(score, 3) for score in solo}) > 10, "or the model would be constant and the test blind"
     assert verifier([]) == []
 
@@ -213,6 +161,45 @@ def test_long_cases_lose_the_middle(llama: Path) -> None:
     assert tokenizer.decode(ids) == "<|user|>qqqqqqqqq0123456789<|end|>" and len(ids) == 21
     assert len(verifier._encode("q", "a" * 16)["input_ids"]) == 21
     assert load(llama)._max_length == 512, "never beyond the model's own positions"
+
+
+def test_cuts_are_counted(llama: Path, bert: Path) -> None:
+    """Three distinct cases of which two are beyond 21 tokens (BERT: "a"s and "b"s, one token a letter)."""
+    cases = [case("q", "a"), case("a" * 40, "b"), case("a" * 40, "b"), case("q", "b" * 40)]
+    for folder in (llama, bert):
+        verifier = load(folder, max_length=21)
+        verifier(cases)
+        assert verifier.metrics() == {"cut": 2.0, "not_finite": 0.0}
+        assert verifier.metrics() == {"cut": 0.0, "not_finite": 0.0}, "counted since the last time"
+
+
+def test_equal_cases_cost_one_row(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = load(llama)
+    sizes: list[int] = []
+    original = verifier._logits
+    monkeypatch.setattr(verifier, "_logits", lambda rows: sizes.append(len(rows)) or original(rows))
+    scores = verifier([case("q", "a"), case("q", "b")] * 50)
+    assert sizes == [2] and len(scores) == 100 and len(set(scores)) == 2
+
+
+def test_a_call_ends_at_its_deadline_between_batches(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row a batch, and time is up during the first: the second is never started, and the next call is whole."""
+    verifier, cases = load(llama, batch_tokens=1), [case("q", "a" * n) for n in range(1, 6)]
+    calls: list[int] = []
+    original = verifier._logits
+
+    def slow(rows: Any) -> list[float]:
+        calls.append(len(rows))
+        threading.Event().wait(0.3)
+        return original(rows)
+
+    assert verifier.runs_in == "main"
+    with monkeypatch.context() as patch:
+        patch.setattr(verifier, "_logits", slow)
+        with pytest.raises(DeadlinePassed), deadline(0.2):
+            verifier(cases)
+    assert calls == [1]
+    assert verifier(cases) == load(llama, batch_tokens=1)(cases)
 
 
 def test_scale_shift_sigmoid(llama: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
+
+from selfplay.deadline import check
 
 Features = dict[str, list[int]]
 """One encoded case: ``input_ids`` and, for models that take them, ``token_type_ids``, each of length T."""
@@ -19,7 +22,8 @@ class RewardModel:
 
     score = ``scale`` * logit + ``shift``, and the logistic function of that when ``sigmoid`` is set; a logit that is
     not finite is nan ("cannot tell"). The logit does not depend on the batch that a case is in, up to the rounding
-    of a float32 matrix product (bfloat16 on CUDA).
+    of a float32 matrix product (bfloat16 on CUDA), and not at all on the order of the cases: equal cases are scored
+    once, and batches are made of the sorted rest.
 
     A tokenizer with a chat template encodes the case as a user and an assistant message, with the control tokens in
     the players' own text turned into plain text: an answer cannot close its message and praise itself in the next
@@ -27,8 +31,12 @@ class RewardModel:
 
     A case longer than ``max_length`` tokens loses the middle: what remains holds the start of the query and the end
     of the answer, with the template's closing tokens, at which a decoder's logit is read. Sentence pairs lose the
-    end of the longer sentence.
+    end of the longer sentence. ``cut`` counts both.
+
+    A call ends with ``DeadlinePassed`` between two batches once its time is up.
     """
+
+    runs_in: ClassVar[Literal["main"]] = "main"
 
     def __init__(
         self,
@@ -39,8 +47,10 @@ class RewardModel:
         batch_tokens: int = 8192,
         max_length: int = 2048,
         device: str = "auto",
+        revision: str | None = None,
     ) -> None:
-        """Load ``path``, a folder or the id of a model on the hub; ``batch_tokens`` bounds rows x longest row.
+        """Load ``path``, a folder or the id of a model on the hub (at ``revision``); ``batch_tokens`` bounds rows x
+        longest row.
 
         The weights are loaded here and not by the first call, so that a wrong path shows before the run starts.
         Raises ``ValueError`` where there is no whole reward model with one label.
@@ -52,7 +62,7 @@ class RewardModel:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(name if device == "auto" else device)
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        self._tokenizer, model = _load(path, dtype)
+        self._tokenizer, model = _load(path, dtype, revision)
         self._model = model.to(self._device).eval()
         self._scale, self._shift, self._sigmoid, self._batch_tokens = scale, shift, sigmoid, batch_tokens
         self._config = model.config.get_text_config()  # where the model looks up its padding id
@@ -61,27 +71,42 @@ class RewardModel:
         pad = self._config.pad_token_id
         self._pad = pad if pad is not None and 0 <= pad < self._config.vocab_size else None  # some write -1 for none
         self._erased = _spellable(self._tokenizer)
+        self._counts: Counter[str] = Counter()
 
     def __call__(self, cases: Sequence[Mapping[str, str]]) -> list[float]:
         """One score per case; reads the slots ``query`` and ``answer``."""
-        rows = [self._encode(case["query"], case["answer"]) for case in cases]
-        scores = [math.nan] * len(rows)
+        told = [(case["query"], case["answer"]) for case in cases]
+        distinct = sorted(set(told))
+        rows = [self._encode(query, answer) for query, answer in distinct]
+        scores = dict.fromkeys(distinct, math.nan)
         for batch in _batches([len(row["input_ids"]) for row in rows], self._batch_tokens):
+            check()
             for index, logit in zip(batch, self._logits([rows[index] for index in batch]), strict=True):
-                scores[index] = self._score(logit)
-        return scores
+                scores[distinct[index]] = self._score(logit)
+        self._counts["not_finite"] += sum(math.isnan(score) for score in scores.values())
+        return [scores[pair] for pair in told]
+
+    def metrics(self) -> dict[str, float]:
+        """Since the last call: distinct cases that were ``cut`` to ``max_length``, and those ``not_finite`` (nan)."""
+        metrics = {name: float(self._counts[name]) for name in ("cut", "not_finite")}
+        self._counts.clear()
+        return metrics
 
     def _encode(self, query: str, answer: str) -> Features:
         query, answer = (_without(self._erased, text) for text in (query, answer))
         if self._tokenizer.chat_template is None:
-            encoded = self._tokenizer(
-                query, answer, truncation="longest_first", max_length=self._max_length, split_special_tokens=True
-            )
+            encoded = self._tokenizer(query, answer, split_special_tokens=True, verbose=False)
+            if len(encoded["input_ids"]) > self._max_length:
+                self._counts["cut"] += 1
+                encoded = self._tokenizer(
+                    query, answer, truncation="longest_first", max_length=self._max_length, split_special_tokens=True
+                )
             return {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
         messages = [{"role": "user", "content": query}, {"role": "assistant", "content": answer}]
         options = {"sanitize_control_tokens": True} if _can_sanitize(self._tokenizer) else {}
         ids = list(self._tokenizer.apply_chat_template(messages, **options)["input_ids"])
         if len(ids) > self._max_length:
+            self._counts["cut"] += 1
             head = self._max_length // 2
             ids = ids[:head] + ids[head - self._max_length :]
         return {"input_ids": ids}
@@ -124,7 +149,7 @@ class RewardModel:
         return 0.5 * (1.0 + math.tanh(0.5 * value)) if self._sigmoid else value
 
 
-def _load(path: str, dtype: Any) -> tuple[Any, Any]:
+def _load(path: str, dtype: Any, revision: str | None) -> tuple[Any, Any]:
     """Tokenizer and model; every way in which a folder can be incomplete ends in one sentence that names it."""
     import transformers
 
@@ -137,15 +162,16 @@ def _load(path: str, dtype: Any) -> tuple[Any, Any]:
         near = get_close_matches(folder.name, names, n=1)
         raise ValueError(f"there is no reward model folder {folder}{f'; did you mean {near[0]}?' if near else '.'}")
     source = str(folder) if folder.is_dir() else path
+    transformers.utils.logging.disable_progress_bar()  # the run has a screen of its own
     library = cast(Any, transformers)  # its factories are not typed
     with _one_sentence(path):
-        config = library.AutoConfig.from_pretrained(source)
+        config = library.AutoConfig.from_pretrained(source, revision=revision)
     if config.num_labels != 1:  # asked before the weights are read: most language models answer 2
         raise ValueError(f"the model {path} has {config.num_labels} labels; a reward model has exactly one.")
     with _one_sentence(path):
-        tokenizer = library.AutoTokenizer.from_pretrained(source)
+        tokenizer = library.AutoTokenizer.from_pretrained(source, revision=revision)
         model, report = library.AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, dtype=dtype, output_loading_info=True
+            source, config=config, dtype=dtype, revision=revision, output_loading_info=True
         )
     missing = sorted(report["missing_keys"])
     if missing:
