@@ -34,6 +34,7 @@ from selfplay.hints import alias, hint
 if TYPE_CHECKING:
     from selfplay.table import Table
     from selfplay.types import Verifier
+    from verifiers.panel import Panel
 
 USAGE = """Sparring: self-play for language models, with verifiers you can swap. Type one of
 
@@ -48,6 +49,7 @@ USAGE = """Sparring: self-play for language models, with verifiers you can swap.
 def train(cfg: DictConfig) -> None:
     """The self-play iteration: play, judge, learn, look, record, keep."""
     from selfplay import checkpoint, curves
+    from selfplay.audit import open_audit
     from selfplay.metrics import count_tokens, describe
     from selfplay.record import Recorder, Stopwatch, log_files, read
     from selfplay.rollout import rollout
@@ -60,6 +62,7 @@ def train(cfg: DictConfig) -> None:
     run = open_run(cfg, run_name(), HydraConfig.get().overrides.task)
     cfg, kept, watch = run.cfg, run.checkpoint, Stopwatch()
     table = seat_players(cfg)
+    audit = open_audit(cfg, run.folder, partial(seat_verifier, cfg))  # before a checkpoint's weights: see `reference`
     tokens, began = 0, time.perf_counter()
     if kept is None:
         write_config(cfg, run.folder)  # now that "auto" has become a choice: a resumed run must not choose again
@@ -96,6 +99,9 @@ def train(cfg: DictConfig) -> None:
                 tokens += count_tokens(episodes)
                 metrics["num_tokens"] = float(tokens)
             last = step == cfg.steps or stop.asked
+            if audit and audit.due(step, last):
+                with watch("audit"):
+                    metrics |= audit.look(step, episodes)
             if table.examination and table.examination.due(step, last):
                 with watch("evaluate"):
                     metrics |= table.examination.sit(derive(cfg.seed, "exam", step), thorough=step == 0 or last)
@@ -109,6 +115,8 @@ def train(cfg: DictConfig) -> None:
                 break
         summary = summarize(read(record.logs[0]), cfg.steps, tokens, time.perf_counter() - began)
         record.summary(summary)
+        if audit:
+            audit.report()
     screen.say(report(summary, run.folder, curves.draw(run.folder)))
 
 
@@ -147,6 +155,18 @@ def evaluate(cfg: DictConfig) -> None:
     print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **told}, indent=2))
 
 
+def rescore(cfg: DictConfig) -> None:
+    """A stored run judged again by another verifier, and how far the two agree; nobody plays."""
+    from selfplay.rescore import judge_again
+
+    name = str(HydraConfig.get().runtime.choices["verifier"])
+    panel = seat_verifier(cfg, cfg.verifier)
+    if "torch" in sys.modules:  # the verifier has a model
+        set_threads(cfg)
+    name = name if name != "custom" else str(cfg.verifier._target_).rpartition(".")[2]
+    judge_again(cfg.run, panel, name, **cfg.rescore)
+
+
 def pretrain(cfg: DictConfig) -> None:
     """The recipe of the embedded model, into ``run_dir``."""
     from models.pretrain import run_recipe
@@ -160,7 +180,7 @@ def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
     from selfplay.table import Examination, Table
-    from verifiers.panel import guarded, seat
+    from verifiers.panel import guarded
 
     set_threads(cfg)
     engine = build(cfg.model, cfg.allow)
@@ -169,7 +189,7 @@ def seat_players(cfg: DictConfig) -> Table:
     for role in cfg.branch:
         if role not in game.roles:
             raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
-    panel = seat(build_verifier(cfg, cfg.verifier), cfg.runtime.verifier_deadline)
+    panel = seat_verifier(cfg, cfg.verifier)
     if set(panel.parts) != set(game.parts):
         raise ConfigError(
             f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
@@ -185,6 +205,13 @@ def seat_players(cfg: DictConfig) -> Table:
         plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
         examination = Examination(exam, examiner, sampler, guesser, *plan)
     return Table(game, players, panel, build(cfg.learner, cfg.allow), engine, examination)
+
+
+def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:
+    """The verifier of a node in its seat, where its failures are nan and counted."""
+    from verifiers.panel import seat
+
+    return seat(build_verifier(cfg, node), cfg.runtime.verifier_deadline)
 
 
 def build_verifier(cfg: DictConfig, node: DictConfig) -> Verifier:
@@ -209,7 +236,7 @@ def run_name() -> str:
     return str(choices.get("experiment") or f"{choices['env']}-{choices['verifier']}")
 
 
-MODES = {"train": train, "play": play, "eval": evaluate, "pretrain": pretrain}
+MODES = {"train": train, "play": play, "eval": evaluate, "rescore": rescore, "pretrain": pretrain}
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")

@@ -151,6 +151,8 @@ class Screen(ABC):
         for name in sorted(self._seen):
             if name.startswith("rewards/") and name.endswith("/mean"):
                 named[name.removesuffix("/mean")] = self._seen[name]
+            if name.startswith("audit/") and name.endswith(("/gap", "/alarm", "/blind")):
+                named[name] = self._seen[name]
         return "  ".join(f"{name} {number(value)}" for name, value in named.items())
 
     def _answers(self, transcript: Transcript) -> list[tuple[str, str]]:
