@@ -1,0 +1,1 @@
+"""Small programs for ``verifier=external``; each runs by itself and imports nothing of ours."""

@@ -1,0 +1,65 @@
+"""What a remote judge may spend: tokens and money, reserved before a request is sent and settled when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+Tokens = tuple[int, int]
+"""Tokens in and out."""
+
+
+class Budget:
+    """Bounds tokens and money over a whole run; None is no bound. ``prices`` are for a million tokens in and out.
+
+    Used within one event loop at a time; ``open`` it in each.
+    """
+
+    def __init__(self, tokens: int | None, money: float | None, prices: tuple[float, float]) -> None:
+        self.tokens, self.money, self.prices = tokens, money, prices
+        self.spent: Tokens = (0, 0)  # with what is under way, as it was estimated
+        self._under_way = 0
+        self._ended = asyncio.Condition()
+
+    def open(self) -> None:
+        """For a new event loop. What was cancelled in an earlier one stays charged as estimated."""
+        self._under_way = 0
+        self._ended = asyncio.Condition()
+
+    async def reserve(self, estimate: Tokens) -> bool:
+        """Reserve, if need be once others have ended and cost less than was feared; False if there is no room even
+        when nothing is under way."""
+        async with self._ended:
+            await self._ended.wait_for(lambda: self._affords(estimate) or not self._under_way)
+        if not self._affords(estimate):
+            return False
+        self._under_way += 1
+        self._add(estimate)
+        return True
+
+    async def settle(self, estimate: Tokens, cost: Tokens) -> None:
+        """The reserved request has ended, and cost this much."""
+        self._add((cost[0] - estimate[0], cost[1] - estimate[1]))
+        self._under_way -= 1
+        async with self._ended:
+            self._ended.notify_all()
+
+    def price(self, tokens: Tokens) -> float:
+        return (tokens[0] * self.prices[0] + tokens[1] * self.prices[1]) / 1e6
+
+    def save(self, file: Path) -> None:
+        file.write_text(json.dumps(self.spent), encoding="utf-8")
+
+    def load(self, file: Path) -> None:
+        tokens_in, tokens_out = json.loads(file.read_text(encoding="utf-8"))
+        self.spent = (int(tokens_in), int(tokens_out))
+
+    def _add(self, tokens: Tokens) -> None:
+        self.spent = (self.spent[0] + tokens[0], self.spent[1] + tokens[1])
+
+    def _affords(self, estimate: Tokens) -> bool:
+        total = (self.spent[0] + estimate[0], self.spent[1] + estimate[1])
+        return (self.tokens is None or sum(total) <= self.tokens) and (
+            self.money is None or self.price(total) <= self.money
+        )
