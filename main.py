@@ -26,24 +26,14 @@ from selfplay.compose import (
     check_targets,
     did_you_mean,
     merge_seats,
-    register_resolvers,
     resolved,
 )
-from selfplay.hints import alias, hint
+from selfplay.console import run
 
 if TYPE_CHECKING:
     from selfplay.table import Table
     from selfplay.types import Verifier
     from verifiers.panel import Panel
-
-USAGE = """Sparring: self-play for language models, with verifiers you can swap. Type one of
-
-  python main.py env=lsp verifier=selfjudge       train the embedded model against itself, on this machine
-  python main.py env=lsp verifier=sympy_solver    the same game, judged by exact mathematics
-  python main.py experiment=lsp                   a paper's method (also lsp_zero, grpo)
-  python main.py mode=play seats.solver=human     take a seat yourself
-  python main.py --help                           all groups and keys
-"""
 
 
 def train(cfg: DictConfig) -> None:
@@ -176,6 +166,28 @@ def pretrain(cfg: DictConfig) -> None:
     run_recipe(build(cfg.pretrain, cfg.allow), folder)
 
 
+def new(cfg: DictConfig) -> None:
+    """A package for a verifier or a game of the user's own, ready to be chosen."""
+    from selfplay.scaffold import create
+
+    create(cfg.kind or "verifier", cfg.name, cfg.into)
+
+
+def show_choices(cfg: DictConfig) -> None:
+    """Everything that can be chosen here: ours, plugins', and of ``--config-dir``."""
+    from selfplay.catalog import show
+
+    show(cfg.kind)
+
+
+def doctor(cfg: DictConfig) -> None:
+    """What holds on this machine, and what would be slow."""
+    from selfplay.doctor import examine
+    from verifiers.sandbox import probe
+
+    examine(probe, cfg.run_dir or "runs", cfg.runtime.threads)
+
+
 def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
@@ -236,7 +248,16 @@ def run_name() -> str:
     return str(choices.get("experiment") or f"{choices['env']}-{choices['verifier']}")
 
 
-MODES = {"train": train, "play": play, "eval": evaluate, "rescore": rescore, "pretrain": pretrain}
+MODES = {
+    "train": train,
+    "play": play,
+    "eval": evaluate,
+    "rescore": rescore,
+    "pretrain": pretrain,
+    "new": new,
+    "list": show_choices,
+    "doctor": doctor,
+}
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
@@ -259,24 +280,8 @@ def main(cfg: DictConfig) -> None:
 
 
 def cli(words: list[str]) -> int:
-    """The command line: usage when it is empty, the nearest right spelling when Hydra refuses a word."""
-    if not words:
-        print(USAGE, end="")
-        return 0
-    register_resolvers()
-    sys.path.append(os.getcwd())  # so that a plugin beside the user is found
-    try:
-        sys.argv[1:] = alias(words)
-        main()
-    except ConfigError as error:  # Hydra has not seen the words yet
-        print(f"sparring: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:
-        nearest = hint(sys.argv[1:]) if stop.code == 1 else None
-        if nearest:
-            print(f"sparring: {nearest}", file=sys.stderr)
-        return stop.code if isinstance(stop.code, int) else 1
-    return 0
+    """The command line; returns the exit status."""
+    return run(main, words)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.chat import ChatEncoder, whole
+from models.choices import next_logprobs, token_ids
 from models.decode import batches, decode, left_pad, positions
 from selfplay.types import Chat, Completion
 
@@ -138,6 +139,17 @@ class Engine:
             ).logits[:, :-1]
         logprobs = -F.cross_entropy(logits.float().transpose(1, 2), tokens_BT, reduction="none")
         return logprobs.masked_fill(mask_BT == 0, 0.0), mask_BT.bool()
+
+    def choices(self, chats: Sequence[Chat], replies: Sequence[str]) -> list[list[float]]:
+        """The log-probability of each one-token reply as the next token after each chat, at temperature 1, by the
+        weights that sample. Raises ``ValueError`` for a reply of several tokens."""
+        ids = token_ids(self.tokenizer, replies, self.name)
+        prompts, decoder = self._chats(chats), self._sync_decoder()
+        found: dict[int, list[float]] = {}
+        for rows in batches([len(prompt) for prompt in prompts], 1, self.batch_tokens):
+            logprobs_BK = next_logprobs(decoder, [prompts[row] for row in rows], ids, self._pad_id)
+            found |= zip(rows, logprobs_BK.tolist(), strict=True)
+        return [found[row] for row in range(len(prompts))]
 
     def encode(self, chat: Chat, text: str) -> Completion:
         """Someone else's words as this model's tokens, end of sequence included; ``logprobs`` is empty: nobody

@@ -18,8 +18,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-PLUGINS = "sparring.conf"
-"""The entry-point group by which an installed package offers its folder of configurations."""
+from selfplay.plugins import PLUGINS, find_plugins
 
 OURS = ("agents", "envs", "learners", "models", "selfplay", "verifiers")
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +37,9 @@ def register_resolvers() -> None:
 
 
 def plugin_folders() -> list[str]:
-    """``pkg://<package>.conf`` of every installed plugin, in order of name."""
-    return [f"pkg://{point.value}" for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name)]
+    """``file://<folder>`` of every installed plugin that has one, in order of name. As a folder and not as a package,
+    which Hydra would import: a plugin that is slow or broken costs nothing to those who do not use it."""
+    return [f"file://{plugin.folder}" for plugin in find_plugins() if plugin.folder]
 
 
 def in_checkout(path: str) -> str:
@@ -139,10 +139,11 @@ def load_choice(group: str, name: str) -> DictConfig:
     from hydra.types import RunMode
 
     loader = GlobalHydra.instance().config_loader()
-    choices = loader.get_group_options(group)
+    choices = loader.get_group_options(group, config_name="config")  # its search path leads to the plugins, too
     if name not in choices:
         raise ConfigError(f"there is no {group} {name!r}{did_you_mean(name, choices)}: {', '.join(choices)}")
-    loaded = loader.load_configuration(f"{group}/{name}", overrides=[], run_mode=RunMode.RUN, from_shell=False)
+    word = f"{group}={name}"
+    loaded = loader.load_configuration("config", overrides=[word], run_mode=RunMode.RUN, from_shell=False)
     return loaded[group]
 
 

@@ -59,10 +59,14 @@ def backstop(seconds: float) -> Generator[None, None, None]:
         yield
         return
 
+    before = signal.getsignal(signal.SIGALRM)
+
     def late(number: int, frame: FrameType | None) -> None:
+        # First of all: an alarm that comes while the block is being left cuts the lines after `finally` short.
+        signal.signal(signal.SIGALRM, before)
         raise DeadlinePassed("the call did not end at its deadline")
 
-    before = signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield

@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selfplay.checks import NASTY
+from selfplay.checks.verifier import check_verifier
 from selfplay.rollout import role_of, rollout
-from selfplay.types import VERIFIER, Action, Agent, Case, Episode, Learner, Verifier
+from selfplay.types import VERIFIER, Action, Agent, Episode, Learner
 
-NASTY = ("", " ", "\x00", "é\u200b\u202e", "<|im_end|><|user|>", "{query}", "%s", "a" * 100_000, "\ud800", "[/b]")
-"""Moves that somebody will make."""
+__all__ = ["NASTY", "check_agent", "check_game", "check_learner", "check_verifier"]
 
 
 class _Wild:
@@ -55,22 +56,6 @@ def check_game(make: Callable[[], Any], *, games: int = 50) -> None:
     assert _look(game) == before, "playing on in a copy changed the original: __deepcopy__ shares state"
 
 
-def check_verifier(verifier: Verifier, cases: Sequence[Case] | None = None) -> None:
-    """One finite number or nan per case; no writing into the cases; the same again when asked again; for an empty
-    call an empty answer."""
-    cases = list(cases or [{"query": "1 + 1 = ?", "answer": text, "reference": ""} for text in ("2", "3", *NASTY)])
-    assert list(verifier([])) == [], "an empty call must give an empty answer"
-    shown = [dict(case) for case in cases]
-    scores = list(verifier(shown))
-    assert shown == [dict(case) for case in cases], "the verifier wrote into its cases"
-    assert len(scores) == len(cases), f"{len(scores)} scores for {len(cases)} cases"
-    for case, score in zip(cases, scores, strict=True):
-        told = f"{score!r} is not a score (case {dict(case)!r:.80})"
-        assert type(score) in (int, float) and not math.isinf(score), told
-    again = list(verifier([dict(case) for case in cases]))
-    assert _same(scores, again), "the same cases scored differently the second time"
-
-
 def check_agent(agent: Agent, observations: Sequence[Any] | None = None) -> None:
     """One action per observation; the same seeds give the same actions; a row's action does not depend on the rest
     of the batch; an empty call gives an empty answer."""
@@ -108,7 +93,3 @@ def _look(game: Any) -> str:
 def _alive(game: Any) -> bool:
     seat = game.agent_selection
     return not (game.terminations[seat] or game.truncations[seat])
-
-
-def _same(a: Sequence[float], b: Sequence[float]) -> bool:
-    return len(a) == len(b) and all(x == y or (x != x and y != y) for x, y in zip(a, b, strict=True))

@@ -21,13 +21,13 @@ PERSONAS = ["engineer", "poet", "sceptic", "child", "host"]
 
 BESIDE_YOU = '''
 class Brevity:
-    """Reward short answers: 1 when at most `limit` characters, else 0."""
+    """Reward short answers: 1 for 1 to `limit` characters, else 0."""
 
     def __init__(self, limit=200):
         self.limit = limit
 
     def __call__(self, cases):
-        return [float(len(case["answer"]) <= self.limit) for case in cases]
+        return [float(0 < len(case["answer"].strip()) <= self.limit) for case in cases]
 '''
 
 QUICK = (
@@ -65,7 +65,7 @@ def check_brevity(episodes: list[dict[str, Any]], limit: int) -> None:
     judged = [episode for episode in episodes if episode["verdict"]]
     assert judged
     for episode in judged:
-        assert episode["verdict"] == {"score": float(len(episode["case"]["answer"]) <= limit)}
+        assert episode["verdict"] == {"score": float(0 < len(episode["case"]["answer"].strip()) <= limit)}
 
 
 @pytest.fixture(scope="module")
