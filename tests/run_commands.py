@@ -7,18 +7,21 @@ loads torch and transformers once, and each command is composed, built and run a
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 
-import main
 
-
-def run(commands: list[list[str]]) -> list[int]:
-    codes: list[int] = []
-    for words in commands:
-        print(f"$ python main.py {' '.join(words)}", flush=True)
-        codes.append(main.cli(words))
-    return codes
+def run(words: list[str]) -> int:
+    """The exit code of ``python main.py <words>``."""
+    print(f"$ python main.py {' '.join(words)}", flush=True)
+    sys.argv = ["main.py", *words]
+    try:
+        runpy.run_path("main.py", run_name="__main__")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(run(json.load(sys.stdin))))
+    codes = [run(words) for words in json.load(sys.stdin)]
+    print("\n" + json.dumps(codes))
