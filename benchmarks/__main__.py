@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     RESULTS.mkdir(exist_ok=True)
-    names = ["loop_overhead", "trl_step"]
+    names = ["loop_overhead", "sandbox", "maths", "trl_step"]
     if importlib.util.find_spec("trl") is None:
         names.remove("trl_step")
         print("trl is not installed: pip install -c constraints.txt trl, to compare with it")

@@ -27,6 +27,18 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"challenger": 4, "solver": 3},
     },
+    "code": {
+        "lines": {
+            "challenger": [
+                'Write one(), which returns 1.\n#### {"function": "one", "inputs": [[]], "outputs": [1]}',
+                "A task without tests.\n#### ",
+                "No tests at all.",
+                " ",
+            ],
+            "solver": ["```python\ndef one():\n    return 1\n```", "1", " ", "def one(): return {answer}"],
+        },
+        "branch": {"challenger": 4, "solver": 3},
+    },
 }
 """What the players say in every shipped game (a blank line forfeits), and how it branches."""
 

@@ -14,7 +14,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, see
 
 import envs
 from agents.scripted import RandomText, Scripted
-from envs import lsp
+from envs import code, lsp
 from envs.game import LanguageGame
 from envs.script import GameError, Line
 from selfplay.rollout import rollout
@@ -22,7 +22,7 @@ from selfplay.testing import check_game
 from verifiers.panel import Panel
 from verifiers.random_score import RandomScore
 
-SHIPPED = {"lsp": lsp}
+SHIPPED = {"code": code, "lsp": lsp}
 TURNS = [
     {"role": "challenger", "says": "query", "told": "Ask."},
     {"role": "solver", "says": "answer", "told": "{query}"},

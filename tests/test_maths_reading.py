@@ -54,6 +54,7 @@ def test_fold(text: str, folded: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "2 3", "x 3", "1 +", "* 2", "(1", "1)", "[1}", "\\sum_{i=1}^3 i", "\\int x", "\\lim x",
+     "\\frac{d}{dx} x^2", "\\frac{d^2}{dx^{2}}(x^2)", "\\frac{\\partial}{\\partial x} x",
      "f(x) :=", "1/2(3)", "a/b c", "x^{10001}",
      "sin^{-2} x",
      "1" * 2001, "(" * 60 + "1" + ")" * 60, "+".join("1" * (MAX_NODES // 2)), "\\sqrt", "\\frac{1}",

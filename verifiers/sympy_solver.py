@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, Literal
 
+from selfplay.deadline import check, remaining
+from verifiers.maths.asked import (
+    CONSTANTS,
+    Solved,
+    asked,
+    assignments,
+    reference_tree,
+    right_of,
+    solve,
+    unfinished,
+    with_roots,
+    without_label,
+)
 from verifiers.maths.compare import Rational, Undecided, bare, same
+from verifiers.maths.differentiate import derivative, substitute
 from verifiers.maths.exact import NotRational, TooBig, Undefined, rational
 from verifiers.maths.extract import candidates
-from verifiers.maths.query import Question, question
 from verifiers.maths.shape import is_literal, is_unfinished
-from verifiers.maths.solve import NoAnswer, roots
-from verifiers.maths.tree import Node, Unreadable
+from verifiers.maths.tasks import Task
+from verifiers.maths.tree import Node, Unreadable, from_json, symbols
 from verifiers.maths.values import read
 from verifiers.worker import Worker, WorkerDied, WorkerTimeout
 
@@ -25,34 +39,53 @@ _PROGRAM = Path(__file__).resolve().parent / "maths" / "program.py"
 _INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)
 _RATIONAL = Rational()
 _COUNTERS = ("timeouts", "worker_deaths", "unsolved", "unreadable_answers")
+_KEPT = 4_096
 
 
-class _Solved(NamedTuple):
-    """What a question asks and its answer: a value or all roots, as rationals, or as trees for the worker."""
+class _NoReply(Exception):
+    """The worker was killed at the deadline, or died; it is counted."""
 
-    asked: Question
-    rationals: frozenset[Fraction] = frozenset()
-    tree: Node | None = None
+
+class _Case(threading.local):
+    """The time that the case under way, in this thread, still has of the worker; None before it needed it."""
+
+    left: float | None = None
 
 
 class SympySolver:
     """Score answers to maths: 1.0 right, 0.0 wrong, nan cannot tell.
 
     Where a case has a ``reference``, the answer is compared with it; otherwise the query itself is solved: arithmetic,
-    or one linear or quadratic equation in one unknown. A query or reference that cannot be read, or has no unique
-    meaning, is nan; an answer that cannot be read is 0.0. The policy is in ``docs/maths.md``.
+    equations and systems of them, derivatives and integrals. A query or reference that cannot be read, or has no
+    unique meaning, is nan; an answer that cannot be read is 0.0. The policy is in ``docs/maths.md``.
 
     Rational arithmetic is decided in this process under budgets that bound it by construction. Roots, functions and
-    symbols go to a worker with sympy, ``deadline`` seconds per case and ``memory_mib`` MiB of address space: a pair
-    that is not decided in time is nan and counted. Raises ``WorkerStartError`` if that worker cannot start.
+    symbols go to a worker with sympy, ``deadline`` seconds per case and ``memory_mib`` MiB of address space: a case
+    that is not decided in time is nan and counted. Equal cases of a call are decided, and counted, once. Raises
+    ``WorkerStartError`` if that worker cannot start. Several threads may call.
     """
+
+    runs_in: ClassVar[Literal["worker", "thread", "main"]] = "thread"
 
     def __init__(self, deadline: float = 2.0, memory_mib: int = 1024) -> None:
         self._worker = Worker(_PROGRAM, deadline=deadline, memory_mib=memory_mib)
         self._counts = Counter[str]()
+        self._solutions: dict[Task, Node | None] = {}
+        self._case = _Case()
 
     def __call__(self, cases: Sequence[Mapping[str, str]]) -> list[float]:
-        return [self._score(case["query"], case["answer"], case["reference"]) for case in cases]
+        decided: dict[tuple[str, str, str], float] = {}
+        late = set[Task]()  # what the worker did not solve in time is not asked again in this call
+        for case in cases:
+            check()
+            key = case["query"], case["answer"], case["reference"]
+            if key not in decided:
+                self._case.left = None
+                try:
+                    decided[key] = self._score(*key, late)
+                except _NoReply:
+                    decided[key] = CANNOT_TELL
+        return [decided[case["query"], case["answer"], case["reference"]] for case in cases]
 
     def metrics(self) -> dict[str, float]:
         """Counts since the last call: ``timeouts`` and ``worker_deaths`` of the worker, ``unsolved`` (nan for another
@@ -65,40 +98,40 @@ class SympySolver:
         """End the worker now, rather than at garbage collection."""
         self._worker.close()
 
-    def _score(self, query: str, answer: str, reference: str) -> float:
+    def _score(self, query: str, answer: str, reference: str, late: set[Task]) -> float:
         if reference.strip():
-            target = _reference(reference)
+            target = reference_tree(reference)
             return self._unsolved() if target is None else self._matches(target, query, answer)
-        solved = _solve(query)
+        solved = solve(query)
         if solved is None:
             return self._unsolved()
+        if solved.task is not None:
+            return self._fulfils(solved, solved.task, answer, late)
         # The common case first: one integer, against one rational.
         if not solved.asked.unknown and solved.rationals and _INTEGER.fullmatch(answer):
             return RIGHT if int(answer) in solved.rationals else WRONG
         given = self._read(answer)
-        if given is None:
-            return WRONG
-        return self._answers(solved, given)
+        return WRONG if given is None else self._answers(solved, given)
 
     def _unsolved(self) -> float:
         self._counts["unsolved"] += 1
         return CANNOT_TELL
 
-    def _read(self, answer: str) -> Node | None:
+    def _read(self, answer: str, clean: Callable[[str], str] = str) -> Node | None:
         for text in candidates(answer):
             try:
-                return read(text)
+                return read(clean(text))
             except Unreadable:
                 continue
         self._counts["unreadable_answers"] += 1
         return None
 
-    def _answers(self, solved: _Solved, given: Node) -> float:
+    def _answers(self, solved: Solved, given: Node) -> float:
         """Judge against a solved query: only finished values count, for the query restated is equal to itself."""
-        asked = solved.asked
-        given = _right_of(given, asked.left) if asked.right is None else bare(given, asked.unknown)
-        given = bare(given) if asked.right is None else given
-        parts = given.args if asked.right is not None and given.op in ("list", "set") else (given,)
+        question = solved.asked
+        given = right_of(given, question.left) if question.right is None else bare(given, question.unknown)
+        given = bare(given) if question.right is None else given
+        parts = given.args if question.right is not None and given.op in ("list", "set") else (given,)
         if solved.rationals:
             if not all(is_literal(part) for part in parts):
                 return WRONG
@@ -106,7 +139,7 @@ class SympySolver:
                 return RIGHT if frozenset(map(rational, parts)) == solved.rationals else WRONG
             except (TooBig, Undefined):
                 return WRONG
-        if given == asked.left:
+        if given == question.left:
             return self._unsolved()  # sqrt(2) may be its own simplest form, or a question restated
         if solved.tree is None or any(is_unfinished(part) for part in parts):
             return WRONG
@@ -114,89 +147,123 @@ class SympySolver:
             given = Node("list", "", given.args)
         return self._decide(solved.tree, given)
 
+    def _fulfils(self, solved: Solved, task: Task, answer: str, late: set[Task]) -> float:
+        """Judge against a task: the answer is read first, for what is no answer needs no solution."""
+        given = self._read(answer, lambda text: without_label(text, task))
+        if given is None:
+            return WRONG
+        if task.kind == "expression":
+            fair = symbols(given) <= set(task.names)
+            return self._equals(task.args[0], bare(given)) if fair else WRONG
+        if task.kind == "antiderivative" and self._derives_to(task, bare(given)) == RIGHT:
+            return RIGHT
+        found = self._solution(task, late)
+        if found is None:
+            return self._unsolved()
+        if task.kind == "antiderivative":
+            return WRONG
+        if task.kind == "integral":
+            return self._equals(found, bare(given))
+        if task.kind == "roots":
+            values = [_exact(root) for root in found.args]
+            if any(isinstance(value, Node) for value in values):
+                return self._answers(Solved(solved.asked, tree=found), given)
+            return self._answers(with_roots(solved.asked, values), given)
+        if task.wanted is not None:
+            return self._wanted(task.wanted, found, task.names, bare(given))
+        rows = assignments(given, task.names)
+        return WRONG if rows is None or unfinished(rows) else self._compare(found, rows)
+
+    def _derives_to(self, task: Task, given: Node) -> float:
+        """Whether the derivative of the answer is the integrand: then they differ by a constant."""
+        integrand, name = task.args[0], task.names[0]
+        if not symbols(given) <= {name} | symbols(integrand) | CONSTANTS:
+            return WRONG
+        try:
+            return self._compare(integrand, derivative(given, name))
+        except (NotRational, TooBig):  # floor and its kin, and sets: no antiderivative
+            return WRONG
+
+    def _wanted(self, wanted: Node, rows: Node, names: tuple[str, ...], given: Node) -> float:
+        """Judge the value of one expression of a system's unknowns, if all solutions agree on it."""
+        first, *others = [substitute(wanted, dict(zip(names, row.args, strict=True))) for row in rows.args]
+        if any(self._compare(first, other) != RIGHT for other in others):
+            return self._unsolved()
+        return self._equals(first, given)
+
+    def _equals(self, target: Node, given: Node) -> float:
+        """Judge one value: a rational must be finished, other values must not leave arithmetic undone."""
+        try:
+            value = rational(target)
+        except Undefined:
+            return self._unsolved()
+        except (NotRational, TooBig):
+            return WRONG if unfinished(given) else self._compare(target, given)
+        try:
+            return RIGHT if is_literal(given) and rational(given) == value else WRONG
+        except (TooBig, Undefined):
+            return WRONG
+
     def _matches(self, target: Node, query: str, answer: str) -> float:
         given = self._read(answer)
         if given is None:
             return WRONG
-        asked = _question(query)
-        if asked is not None and asked.right is None:
-            given = _right_of(given, asked.left)
-            if given == asked.left and given != target and not is_literal(given):
+        question = asked(query)
+        if question is not None and question.right is None:
+            given = right_of(given, question.left)
+            if given == question.left and given != target and not is_literal(given):
                 return WRONG
-        if _unfinished(bare(given)) and not _unfinished(bare(target)):
+        if unfinished(bare(given)) and not unfinished(bare(target)):
             return WRONG
+        return self._compare(target, given)
+
+    def _compare(self, target: Node, given: Node) -> float:
         try:
             return RIGHT if same(target, given, _RATIONAL) else WRONG
         except Undecided:
             return self._decide(target, given)
 
     def _decide(self, target: Node, given: Node) -> float:
-        try:
-            reply = self._worker.ask([target, given])
-        except WorkerTimeout:
-            self._counts["timeouts"] += 1
-            return CANNOT_TELL
-        except WorkerDied:
-            self._counts["worker_deaths"] += 1
-            return CANNOT_TELL
+        reply = self._ask(["same", target, given])
         if reply == "unknown":
             return self._unsolved()
         return RIGHT if reply == "equal" else WRONG
 
+    def _solution(self, task: Task, late: set[Task]) -> Node | None:
+        """The worker's solution, kept for later calls; None where there is none, or where it was late in this one."""
+        if task not in self._solutions and task not in late:
+            try:
+                reply = self._ask(["solve", task.kind, task.args, task.names])
+            except _NoReply:
+                late.add(task)
+                raise
+            if len(self._solutions) >= _KEPT:
+                self._solutions.clear()
+            self._solutions[task] = None if reply is None else from_json(reply)
+        return self._solutions.get(task)
 
-def _right_of(given: Node, asked: Node) -> Node:
-    """46 in ``12 + 34 = 46`` where the left side is the question, word for word."""
-    if given.op == "rel" and given.text == "=" and given.args[0] == asked:
-        return given.args[1]
-    return given
-
-
-def _unfinished(node: Node) -> bool:
-    if node.op == "quantity":
-        return is_unfinished(node.args[0])
-    if node.op in ("list", "set", "bracket", "union", "matrix", "rel"):
-        return any(_unfinished(part) for part in node.args)
-    return is_unfinished(node)
-
-
-@lru_cache(maxsize=4096)
-def _question(query: str) -> Question | None:
-    try:
-        return question(query)
-    except Unreadable:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _solve(query: str) -> _Solved | None:
-    """The query's answer, once for all answers that share it; None where it cannot be read or has no unique one."""
-    asked = _question(query)
-    if asked is None:
-        return None
-    if asked.right is not None:
+    def _ask(self, request: object) -> object:
+        check()
         try:
-            found = roots(asked.left, asked.right, asked.unknown)
-        except NoAnswer:
-            return None
-        values = frozenset(value for value in found if isinstance(value, Fraction))
-        trees = tuple(value for value in found if isinstance(value, Node))
-        return _Solved(asked, values, Node("list", "", trees) if trees else None)
+            if self._case.left is None:
+                self._worker.ask(["ready"])  # a worker that starts takes nothing from the case's time
+                self._case.left = self._worker.deadline
+            started = time.monotonic()
+            reply = self._worker.ask(request, max(1e-3, min(self._case.left, remaining())))
+            self._case.left -= time.monotonic() - started
+            return reply
+        except WorkerTimeout as error:
+            check()  # the caller's deadline, rather than ours
+            self._counts["timeouts"] += 1
+            raise _NoReply from error
+        except WorkerDied as error:
+            self._counts["worker_deaths"] += 1
+            raise _NoReply from error
+
+
+def _exact(node: Node) -> Fraction | Node:
+    """The rational value, or the tree as it is."""
     try:
-        return _Solved(asked, frozenset([rational(asked.left)]))
-    except Undefined:
-        return None
+        return rational(node)
     except (NotRational, TooBig):
-        return _Solved(asked, tree=asked.left)
-
-
-@lru_cache(maxsize=4096)
-def _reference(text: str) -> Node | None:
-    """The reference's tree; None where it cannot be read or is undefined, like 1/0."""
-    try:
-        node = read(next(candidates(text)))
-    except Unreadable:
-        return None
-    try:
-        return node if same(node, node, _RATIONAL) else None
-    except Undecided:  # the worker tells
         return node

@@ -10,7 +10,7 @@ from verifiers.maths.tree import Node, symbols, walk
 from verifiers.maths.values import COMPOSITES, RELATIONS
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_MONEY = frozenset({"usd", "eur", "gbp"})
+_OPTIONAL = frozenset({"usd", "eur", "gbp", "unit"})
 _INF = Node("const", "inf")
 _MINUS_INF = Node("neg", "", (_INF,))
 
@@ -57,8 +57,9 @@ def same(reference: Node, answer: Node, leaf: Leaf) -> bool:
         return _words(reference, answer, leaf)
     if "quantity" in kinds:
         return _quantities(reference, answer, leaf)
-    if "rel" in kinds and kinds & {"bracket", "union"}:
-        reference, answer = _as_interval(reference), _as_interval(answer)
+    if kinds & {"rel", "list"} and kinds & {"bracket", "union"}:
+        pair = [_as_tuple(_as_interval(side)) for side in (reference, answer)]
+        reference, answer = pair
         kinds = {reference.op, answer.op}
     if not kinds & COMPOSITES:
         if _INF in (reference, answer) or _MINUS_INF in (reference, answer):
@@ -123,7 +124,10 @@ def _words(reference: Node, answer: Node, leaf: Leaf) -> bool:
 
 def _quantities(reference: Node, answer: Node, leaf: Leaf) -> bool:
     """Same dimension and same size. Beside a bare number, a unit is tolerated in the answer if it can be nothing else,
-    and in the reference if it is a currency."""
+    and in the reference if it is a currency or a thing that is counted."""
+    turns = [_turn(side) for side in (reference, answer)]
+    if turns[0] is not None and turns[1] is not None and (reference.text != answer.text or "rad" in reference.text):
+        return leaf.equal(turns[0], turns[1])
     if reference.op == answer.op:
         if reference.text != answer.text:
             return False
@@ -135,9 +139,19 @@ def _quantities(reference: Node, answer: Node, leaf: Leaf) -> bool:
     if len(quantity.args) == 3 and symbols(other):
         algebra = quantity.args[2]
         return leaf.equal(algebra, other)
-    if quantity is reference and quantity.text not in _MONEY:
+    turn = _turn(quantity)
+    if turn is not None and (quantity.text == "rad" or quantity is reference):
+        return leaf.equal(turn, other)  # radians are plain numbers
+    if quantity is reference and quantity.text not in _OPTIONAL and not quantity.text.startswith("~"):
         return False
     return len(quantity.args) == 2 and leaf.equal(other, quantity.args[0])
+
+
+def _turn(node: Node) -> Node | None:
+    """An angle as a plain number, in radians; None for what is no angle."""
+    if node.op != "quantity" or node.text not in ("deg", "rad"):
+        return None
+    return Node("deg", "", node.args[:1]) if node.text == "deg" else node.args[0]
 
 
 def _only(node: Node) -> Node:
@@ -200,13 +214,38 @@ def _flip(relation: Node) -> list[str]:
     return [_FLIP.get(operator, operator) for operator in relation.text.split()[::-1]]
 
 
+def _as_tuple(node: Node) -> Node:
+    """``x = 3, y = 2`` and ``(y, x) = (2, 3)`` as (3, 2), in the order of the alphabet; other nodes as they are."""
+    if node.op == "rel" and node.text == "=" and all(side.op == "bracket" and side.text == "()" for side in node.args):
+        names, values = node.args[0].args, node.args[1].args
+    elif node.op == "list" and all(part.op == "rel" and part.text == "=" for part in node.args):
+        names, values = zip(*(part.args for part in node.args), strict=True)
+    else:
+        return node
+    found = {name.text: value for name, value in zip(names, values, strict=False) if name.op == "sym"}
+    if not len(found) == len(names) == len(values):
+        return node
+    return Node("bracket", "()", tuple(found[name] for name in sorted(found)))
+
+
 def _as_interval(node: Node) -> Node:
-    """``x > 3`` as (3, inf) and ``1 < x <= 3`` as (1, 3]; other nodes as they are."""
+    """``x > 3`` as (3, inf), ``1 < x <= 3`` as (1, 3], alternatives as a union; other nodes as they are."""
+    if node == Node("list", "or", node.args) and len(symbols(node)) == 1:
+        parts = [_as_interval(part) for part in node.args]
+        if all(part.op == "bracket" for part in parts):
+            first, *rest = parts
+            for part in rest:
+                first = Node("union", "", (first, part))
+            return first
     if node.op != "rel":
         return node
     operators, sides = node.text.split(), node.args
     if operators == ["in"] and sides[0].op == "sym":
         return sides[1]
+    if operators == ["!="] and sides[0].op == "sym":
+        return Node(
+            "union", "", (Node("bracket", "()", (_MINUS_INF, sides[1])), Node("bracket", "()", (sides[1], _INF)))
+        )
     if operators[0] in (">", ">="):
         operators, sides = _flip(node), sides[::-1]
     if any(operator not in ("<", "<=") for operator in operators):

@@ -9,6 +9,13 @@ from verifiers.maths.text import MAX_CHARS
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _MARKER = re.compile(r"\banswer(?:\s{1,4}is\s{0,4}:?|[\s*]{0,8}:)|####", re.IGNORECASE)
+_SAID = re.compile(
+    r"(?=so\b|thus|hence|therefore|the )(?:(?:so|thus|hence|therefore),?\s+)?"
+    r"(?:the (?:result|total|sum|product|value) is:?\s+)?(?!the )([^\n]{1,200})",
+    re.IGNORECASE,
+)
+"""A last line that only leads up to the answer: "So the total is 48", "Thus, 48"."""
+_TAGGED = re.compile(r"<answer>((?:(?!</?answer>).){0,2000})</answer>", re.IGNORECASE | re.DOTALL)
 _SENTENCE_END = re.compile(r"\.\s+(?=[A-Z])")
 _WRAPPERS = (
     ("**", "**"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("`", "`"), ("__", "__"), ('"', '"'),
@@ -19,21 +26,32 @@ def candidates(text: str) -> Iterator[str]:
     """Yield the texts that may be read as the answer, most binding first; the reader takes the first that parses.
 
     The last ``\\boxed{}`` outside ``<think>`` is the only candidate where there is one; else what follows the last
-    "answer is", "answer:" or "####"; else the whole text, then its last line.
+    "answer is", "answer:" or "####" (or is in ``<answer>`` tags); else the whole text, then its last line, without
+    a "thus" or "the total is" before it.
     """
     text = _spoken(text)
     if "\\boxed" in text or "\\fbox" in text:
         yield trim(_boxed(text))
         return
+    tagged = _TAGGED.findall(text)
+    if tagged:
+        yield trim(tagged[-1])
+        return
     markers = list(_MARKER.finditer(text))
     if markers:
         lines = text[markers[-1].end() :].strip(" \t\n*:").split("\n", 1)
-        yield trim(_SENTENCE_END.split(lines[0], maxsplit=1)[0])
+        said = trim(_SENTENCE_END.split(lines[0], maxsplit=1)[0])
+        yield trim(said.replace("**", "", 1)) if said.count("**") == 1 else said  # the other one was at the marker
         return
     whole = trim(text)
-    yield whole
-    if "\n" in whole:
-        yield trim(whole.rsplit("\n", 1)[1])
+    last = trim(whole.rsplit("\n", 1)[1]) if "\n" in whole else ""
+    said = _SAID.fullmatch(last or whole)
+    if said is not None:
+        yield trim(said[1])
+    if not whole.rpartition("\n")[2].lstrip().startswith("="):  # "3 + 5" and on the next line "= 8"
+        yield whole
+    if last:
+        yield last
 
 
 def _spoken(text: str) -> str:

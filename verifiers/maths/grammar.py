@@ -6,18 +6,11 @@ from fractions import Fraction
 
 from verifiers.maths.cursor import Cursor
 from verifiers.maths.exact import MAX_EXPONENT
-from verifiers.maths.names import (
-    BRACKETS,
-    CONSTANTS,
-    FUNCTIONS,
-    GREEK,
-    MATRICES,
-    NOT_FACTORS,
-    TRIG,
-)
+from verifiers.maths.names import BRACKETS, CONSTANTS, FUNCTIONS, GREEK, MATRICES, NOT_FACTORS, TRIG, WORDS
+from verifiers.maths.numerals import POWERS
 from verifiers.maths.tokens import Token
 from verifiers.maths.tree import Node, Unreadable, integer, ratio, repeating
-from verifiers.maths.units import lookup
+from verifiers.maths.units import lookup, noun
 
 
 class Expression(Cursor):
@@ -75,7 +68,8 @@ class Expression(Cursor):
         if token.kind == "cmd":
             return token.text not in NOT_FACTORS
         if token.kind == "word":
-            return token.text not in ("or", "and", "mod") and (len(token.text) == 1 or lookup(token.text) is None)
+            no_unit = lookup(token.text) is None and noun(token.text) is None
+            return token.text not in WORDS and (len(token.text) == 1 or no_unit)
         return token.kind == "op" and token.text in ("(", "{")
 
     def unary(self) -> Node:
@@ -99,9 +93,9 @@ class Expression(Cursor):
         while True:
             if self.take("!"):
                 node = Node("fn", "factorial", (node,))
-            elif self.take("%"):
+            elif self.take("%") or self._take_word("percent"):
                 node = Node("percent", "", (node,))
-            elif self.take("degree") or self._take_degrees():
+            elif self.take("degree") or self._take_word("degrees", "degree", "deg"):
                 if self.peek().text in ("C", "F"):
                     self.position += 1
                     return Node("quantity", f"deg{self.tokens[self.position - 1].text}", (node, integer(1)))
@@ -109,8 +103,8 @@ class Expression(Cursor):
             else:
                 return node
 
-    def _take_degrees(self) -> bool:
-        if self.peek().kind in ("word", "text") and self.peek().text.lower() in ("degrees", "degree", "deg"):
+    def _take_word(self, *words: str) -> bool:
+        if self.peek().kind in ("word", "text") and self.peek().text.lower() in words:
             self.position += 1
             return True
         return False
@@ -140,6 +134,9 @@ class Expression(Cursor):
             return repeating(token.text)
         node = Node("num", token.text)
         after = self.peek()
+        if after.kind == "word" and after.text in POWERS:
+            self.position += 1
+            return Node("mul", "", (node, Node("pow", "", (integer(10), integer(POWERS[after.text])))))
         if after.kind == "num" and after.spaced and token.text.isdigit() and after.text.isdigit():
             bottom = self.peek(2)
             if self.peek(1).text == "/" and bottom.text.isdigit() and 0 < int(after.text) < int(bottom.text):

@@ -45,18 +45,37 @@ def _bits(node: Node) -> int:
         return 0
 
 
-def evaluate(node: Node, point: Mapping[str, Any], real: bool) -> Any:
+class Spread:
+    """How far apart the sizes of values are that were met on the way, as exponents of two."""
+
+    def __init__(self) -> None:
+        self.low = self.high = 0
+
+    def meet(self, value: Any) -> None:
+        if value:
+            size = int(mp.mag(value))
+            self.low, self.high = min(self.low, size), max(self.high, size)
+
+    @property
+    def digits(self) -> int:
+        """Decimal digits between the smallest and the largest: what is needed to see one beside the other."""
+        return (self.high - self.low) * 3 // 10
+
+
+def evaluate(node: Node, point: Mapping[str, Any], real: bool, spread: Spread | None = None) -> Any:
     """The value at ``point``. ``real`` refuses what leaves the real line on the way, as school algebra does.
 
     Raises ``Undefined`` where there is no finite value, ``NotRational`` for kinds that are not one number.
     """
-    values = [evaluate(child, point, real) for child in node.args]
+    values = [evaluate(child, point, real, spread) for child in node.args]
     try:
         result = _apply(node, values, point, real)
     except (ZeroDivisionError, ValueError, OverflowError, TypeError) as error:  # TypeError: floor(i)
         raise Undefined(f"{node.op} {node.text} has no value here") from error
     if not mp.isfinite(result):
         raise Undefined("infinite on the way")
+    if spread is not None:
+        spread.meet(result)
     if isinstance(result, mp.mpc):
         if abs(result.imag) <= abs(result.real) * mp.mpf(10) ** (-mp.dps + _GUARD):
             return result.real

@@ -1,4 +1,4 @@
-"""A question to what it asks: one expression to compute, or one equation in one unknown. All else is not solved.
+"""A question to what it asks: one expression to compute, or one equation in one unknown; ``tasks`` reads the rest.
 
 The whole question must be understood: a question with one word left over is nobody's guess.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from verifiers.maths.extract import trim
 from verifiers.maths.grammar import Expression
+from verifiers.maths.numerals import in_digits
 from verifiers.maths.text import plain
 from verifiers.maths.tokens import tokenize
 from verifiers.maths.tree import Node, Unreadable, check_budgets, symbols, walk
@@ -38,9 +39,10 @@ _ASK = rf"(?:what is|what's|find|solve for|solve|determine|compute|calculate)\s+
 _NAMED = [
     re.compile(rf"{_ASK}(?:\s*(?:[,:]|\b(?:in|if|when|given|that|where|such|so|from)\b))+\s*(?P<eq>.+)"),
     re.compile(rf"(?:if|given that|given|when|suppose|let)?\s*(?P<eq>[^?]*?)\s*[,.;]?\s*(?:then|and)?\s*{_ASK}"),
-    re.compile(rf"(?:(?:solve|find|the equation|please)\s*:?\s*)*(?P<eq>.+?)\s+for\s+\$?{_LETTER}\$?"),
+    re.compile(rf"(?:(?:solve|find|the equation|please)\s*(?::\s*)?)*(?P<eq>.+?)\s+for\s+\$?{_LETTER}\$?"),
     re.compile(rf"(?P<eq>.+?)\s*[,.;]\s*(?:then\s+)?\$?{_LETTER}\$?(?:\s*(?:=|is))?"),
 ]  # fmt: skip
+_STOP = re.compile(r"(?<!\\)\b(?:if|is|of|to|at|by|in|on|or|and|the|for|as|an|we|it|be|so|are|let|how|you|has|get)\b")
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _WORDING = [
     (re.compile(r"\bmultiplied by\b|\btimes\b"), "*"),
@@ -64,11 +66,21 @@ _WORDING = [
 ]
 
 
+def prepared(query: str) -> str:
+    """Folded, in lower case, numerals in digits, with single spaces, which also keep the patterns linear."""
+    return trim(in_digits(" ".join(plain(query).lower().split())))
+
+
+def expression(text: str) -> Node:
+    """The one expression that a part of a question says. Raises ``Unreadable``."""
+    return _expression(_wording(text))
+
+
 def question(query: str) -> Question:
     """What the query asks. Raises ``Unreadable`` where it is not one computation or one equation in one unknown."""
-    text = trim(" ".join(plain(query).lower().split()))  # single spaces also keep the patterns linear
+    text = prepared(query)
     for pattern in _NAMED:
-        match = pattern.fullmatch(_untrail(text))
+        match = pattern.fullmatch(untrail(text))
         if match is not None and "=" in match["eq"]:
             return _equation(_wording(match["eq"]), match["x"])
     text = _wording(text)
@@ -82,7 +94,7 @@ def question(query: str) -> Question:
     return Question(node)
 
 
-def _untrail(text: str) -> str:
+def untrail(text: str) -> str:
     """Without closing punctuation, "= ?", "equals"."""
     for _ in range(4):  # "equals = ?." and no more: an endless tail is no question
         match = _TRAIL.search(text)
@@ -94,7 +106,7 @@ def _untrail(text: str) -> str:
 
 def _wording(text: str) -> str:
     """Without what frames the question, and with signs for words."""
-    text = _untrail(trim(text))
+    text = untrail(trim(text))
     while (match := _LEAD.match(text)) is not None:
         text = text[match.end() :]
     for pattern, sign in _WORDING:
@@ -104,6 +116,8 @@ def _wording(text: str) -> str:
 
 
 def _expression(text: str) -> Node:
+    if _STOP.search(text):  # as letters, "if" and "is" would be products of symbols
+        raise Unreadable("words are left over")
     parser = Expression(tokenize(text.replace("$", " ")))
     node = parser.value()
     if parser.position < len(parser.tokens):

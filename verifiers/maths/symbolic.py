@@ -9,12 +9,14 @@ import sympy as untyped_sympy  # pyright: ignore[reportMissingTypeStubs]
 
 from verifiers.maths.compare import Undecided
 from verifiers.maths.exact import FULL_BITS, NotRational, TooBig, Undefined, rational
-from verifiers.maths.numeric import digits, evaluate, mp
+from verifiers.maths.numeric import Spread, digits, evaluate, mp
 from verifiers.maths.tree import Node, symbols, walk
 
 sympy = cast("Any", untyped_sympy)
 POINTS = 6
 _TRIES = 40
+_SLACK = 15  # digits of spread that the usual precision has room for
+_MAX_SPREAD = 12_000
 _INFINITE = Node("const", "inf")
 _MAX_SIMPLIFY = 60  # nodes: above that simplify mostly meets its deadline
 _SYMPY: dict[str, Any] = {
@@ -49,16 +51,18 @@ class Symbolic:
 
     def multiple(self, left: Node, right: Node) -> int:
         ratios: list[Any] = []
-        for a, b in _samples(left, right):
-            if abs(a) < _tolerance() and abs(b) < _tolerance():
+        tolerance = mp.mpf(0)
+        for a, b, near in _samples(left, right):
+            tolerance = max(tolerance, near)
+            if abs(a) < near and abs(b) < near:
                 continue
-            if abs(b) < _tolerance() or isinstance(a, mp.mpc) or isinstance(b, mp.mpc):
+            if abs(b) < near or isinstance(a, mp.mpc) or isinstance(b, mp.mpc):
                 return 0
             ratios.append(a / b)
         if not ratios:
             raise Undecided
         first = ratios[0]
-        if first == 0 or any(abs(each - first) > abs(first) * _tolerance() for each in ratios):
+        if first == 0 or any(abs(each - first) > abs(first) * tolerance for each in ratios):
             return 0
         return 1 if first > 0 else -1
 
@@ -66,19 +70,29 @@ class Symbolic:
     def _points(left: Node, right: Node) -> bool | None:
         """False at the first point that differs, True when all agree, None where no point defines both."""
         met = False
-        for a, b in _samples(left, right):
+        for a, b, near in _samples(left, right):
             met = True
-            if abs(a - b) > max(abs(a), abs(b)) * _tolerance():
+            if abs(a - b) > max(abs(a), abs(b)) * near:
                 return False
         return True if met else None
 
 
-def _tolerance() -> Any:
-    return mp.mpf(10) ** (-mp.dps + 20)
+def _pair(left: Node, right: Node, point: dict[str, Any], real: bool) -> tuple[Any, Any, Any]:
+    """Both values and the relative tolerance, with so many digits that the smallest number on the way shows beside the
+    largest: (x + 1)^9999 and (x + 1)^9999 + 1 part at the 6,000th digit only."""
+    spread = Spread()
+    values = [evaluate(side, point, real, spread) for side in (left, right)]
+    if spread.digits > _MAX_SPREAD:
+        raise Undefined("numbers too far apart to compare")
+    if spread.digits > _SLACK:
+        mp.dps += spread.digits  # and so for the points after this one
+        values = [evaluate(side, point, real) for side in (left, right)]
+    return values[0], values[1], mp.mpf(10) ** (-mp.dps + 20)
 
 
-def _samples(left: Node, right: Node) -> list[tuple[Any, Any]]:
-    """Values of both at points where both are defined: one for constants, ``POINTS`` for the rest (or none)."""
+def _samples(left: Node, right: Node) -> list[tuple[Any, Any, Any]]:
+    """Values of both, and the tolerance, at points where both are defined: one for constants, ``POINTS`` for the rest
+    (or none)."""
     names = sorted(symbols(left) | symbols(right))
     imaginary = any(here == Node("const", "i") for tree in (left, right) for here in walk(tree))
     real = bool(names) and not imaginary
@@ -89,13 +103,13 @@ def _samples(left: Node, right: Node) -> list[tuple[Any, Any]]:
     except Undefined:
         return []
     generator = random.Random(20_240_229)
-    found: list[tuple[Any, Any]] = []
+    found: list[tuple[Any, Any, Any]] = []
     for attempt in range(_TRIES if names else 1):
         # Positive points first, for that is where roots and logarithms live; then both signs.
         low = 0.1 if attempt < POINTS // 2 else -3.0
         point = {name: mp.mpf(generator.randrange(int(low * 10**9), 3 * 10**9)) / 10**9 for name in names}
         try:
-            found.append((evaluate(left, point, real), evaluate(right, point, real)))
+            found.append(_pair(left, right, point, real))
         except Undefined:
             continue
         except NotRational as error:
@@ -117,6 +131,9 @@ def build(node: Node) -> Any:
             return {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "inf": sympy.oo}[node.text]
         case "fn" if node.text == "log":
             return sympy.log(build(node.args[0]), 10)
+        case "fn" if node.text in ("factorial", "binom") and not symbols(node):
+            value = rational(node, FULL_BITS)  # under the budget, not by sympy
+            return sympy.Rational(value.numerator, value.denominator)
         case "fn" if node.text in _SYMPY:
             return _SYMPY[node.text](*(build(child) for child in node.args))
         case "pow":

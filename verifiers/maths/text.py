@@ -20,6 +20,7 @@ _SYMBOLS = str.maketrans({
     "⁄": "/", "≤": "<=", "≥": ">=", "⩽": "<=", "⩾": ">=", "≠": "!=", "∞": "\\infty ", "π": "\\pi ", "√": "\\radic ",
     "∛": "\\cbrt ", "∪": "\\cup ", "∈": "\\in ", "∅": "\\emptyset ", "±": "\\pm ", "°": "\\degree ", "º": "\\degree ",
     "“": '"', "”": '"', "’": "'", "≈": "\\approx ", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "ℝ": "\\reals ",
+    "∫": "\\int ", "∂": "\\partial ",
     "℃": "\\degree C", "℉": "\\degree F", "\u00a0": " ", "\u202f": " ", "\u2009": " ",
     "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
 })  # fmt: skip
@@ -29,7 +30,7 @@ _LATEX = [
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"(?<=\d),?\\[!,;: ](?=\d{3}(?!\d))"), ","),
     (re.compile(r"\\!"), ""),
-    (re.compile(r"\\(?:[,;: ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))"), " "),
+    (re.compile(r"(?<!\\)\\(?:[,;: ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))"), " "),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -41,12 +42,21 @@ _LATEX = [
     (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
     (re.compile(r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])"), "|"),
     (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
+    (re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![a-zA-Z]))"), r"\\reals "),
+    (re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{\s*(-?\d[\d.,]*)\s*\}"), r"\1"),
     # TeX takes one token as an argument where braces are missing: \frac12, \frac{1}2, \sqrt2.
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"\\frac\s*(\d|\\pi(?![a-zA-Z]))\s*(?=\d|[a-zA-Z]|\\pi|\{)"), r"\\frac{\1}"),
+    (re.compile(r"\\frac\s+([a-zA-Z])\s*(?=\d|[a-zA-Z]|\\pi|\{)"), r"\\frac{\1}"),
+    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d(?!\d)|[a-zA-Z]|\\pi(?![a-zA-Z]))"), r"\1{\2}"),
     (re.compile(r"\\sqrt\s*(\d+|[a-zA-Z])(?![\d])"), r"\\sqrt{\1}"),
 ]
+_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
+"""The x in 3.2 x 10^5 is a sign, not an unknown."""
 _FRACTION = re.compile("[¼-¾⅐-⅞]")
 
 
@@ -80,4 +90,4 @@ def plain(text: str) -> str:
     if "\\" in text or "{," in text:
         for pattern, replacement in _LATEX:
             text = pattern.sub(replacement, text)
-    return text
+    return _TIMES.sub("*", text)

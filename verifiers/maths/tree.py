@@ -33,12 +33,12 @@ class Node(NamedTuple):
     deg        ""                             one: degrees of arc
     fn         sqrt, sin, log, ...            its arguments
     rel        "=", "<", "<=", "!=", "in" ... n + 1 sides of a chain, operators joined by spaces
-    list       ""                             values that were listed without braces
+    list       "", or "or"                    values that were listed without braces, relations joined by "or"
     set        ""                             elements
     bracket    "()", "[)", "(]", "[]", ":"    two or more: tuple, interval or ratio
     union      ""                             two intervals or sets
     matrix     number of columns              entries, row by row
-    quantity   canonical dimension "m^2"      value, rational factor, and the algebraic reading if there is one
+    quantity   dimension "m^2", thing "~egg"      value, rational factor, and the algebraic reading if there is one
     word       words, lower case              none
     ========== ============================== ===========================================
     """

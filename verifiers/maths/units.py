@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from verifiers.maths.names import CONSTANTS, FUNCTIONS, GREEK, WORDS
+from verifiers.maths.numerals import NUMERALS
+
 Unit = tuple[str, Fraction]
 
 _TABLE = {
@@ -42,6 +45,32 @@ for _base, _rows in _TABLE.items():
         UNITS.update({_name: (_base, Fraction(_factor)) for _name in _names})
 UNITS["mph"] = ("m s^-1", Fraction(1397, 3125))
 UNITS["kph"] = ("m s^-1", Fraction(5, 18))
+
+
+_NO_NOUNS = frozenset(
+    """about above after again almost also approximately around before below beneath binary both cubed decimal degree
+    degrees different divided dozen dozens each either else equal equals even every exactly factorial false
+    fewer final first following from given greater guess half halves hexadecimal however hundreds hundredth
+    hundredths if infinite into large larger least left less like many maximum maybe mean minimum minus modulo
+    more most much negative neither never next none not nothing number octal once only other otherwise over
+    perhaps plus positive possible possibly power prime probably quarter quarters radical raised remainder right
+    root roughly same second several since small smaller solution some something squared subtract such tenth
+    tenths than that the their them then there these they third thirds this thousands thousandth thousandths
+    those times total true twice under undefined unknown until wait when where which with without would wrong
+    yes january february march april june july august september october november december eighth eighths fifth
+    fifths fourth fourths gross ninth ninths ones score scores seventh sevenths sixth sixths tens twelfth
+    twelfths twentieth twentieths base monday tuesday wednesday thursday friday saturday sunday""".split()  # noqa: SIM905 - readable as words
+).union(FUNCTIONS, CONSTANTS, GREEK, WORDS, NUMERALS)
+"""Words after a number that change it, doubt it or make it something else than a count of things."""
+
+
+def noun(word: str) -> str | None:
+    """What is counted in "8 apples", in the singular: a word of at least four letters that changes no number."""
+    if len(word) < 4 or not word.isascii() or not word.isalpha() or not word.islower() or word in _NO_NOUNS:
+        return None
+    if lookup(word) is not None:
+        return None
+    return word[:-2] if word.endswith(("ches", "shes", "xes", "sses")) else word.removesuffix("s")
 
 
 def lookup(name: str) -> Unit | None:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 from verifiers.maths.exact import NotRational, TooBig, Undefined, rational
 from verifiers.maths.extract import trim
 from verifiers.maths.grammar import Expression
 from verifiers.maths.names import CONSTANTS, FUNCTIONS
+from verifiers.maths.numerals import POWERS, in_digits
 from verifiers.maths.text import plain
 from verifiers.maths.tokens import Token, tokenize
-from verifiers.maths.tree import Node, Unreadable, check_budgets, integer, ratio, walk
-from verifiers.maths.units import Unit, combine, lookup
+from verifiers.maths.tree import Node, Unreadable, check_budgets, integer, ratio, symbols, walk
+from verifiers.maths.units import Unit, combine, lookup, noun
 
 RELATIONS = ("=", "<", ">", "<=", ">=", "!=", "in", ":")
 COMPOSITES = frozenset({"list", "set", "bracket", "union", "matrix", "rel", "quantity", "word"})
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|mathbf)\s*\{([^{}\\$]*)\}")
 _WORDS = re.compile(r"[^\W_][\w '\-]*", re.UNICODE)
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
+_COUNT = re.compile(r"-?\d+(?: ([a-z]+))?")
+_DERIVATIVE = re.compile(
+    r"\\frac\s*\{\s*(?:d|\\partial)\s*(?:\^\s*\{?\d\}?)?\s*\w?\s*\}\s*\{\s*(?:d|\\partial)\s*[a-zA-Z]\s*(?:\^\s*\{?\d\}?)?\s*\}"
+)
+_BUILDER = re.compile(
+    r"\\?\{\s*[a-zA-Z]\s*(?:\\in\s*\\reals\s*)?(?:\||:)\s*(?P<condition>[^{}|]*[<>=][^{}|]*?)\s*\\?\}"
+)
+"""A set by its condition, {x | x > 2}, says the same as the condition."""
 _CURRENCY = {"$": "usd", "\\$": "usd", "€": "eur", "£": "gbp"}
 
 
@@ -28,9 +38,19 @@ def read(text: str) -> Node:
     text = trim(plain(text))
     if not text:
         raise Unreadable("no text")
+    if _DERIVATIVE.search(text):  # it would read as d over d times x
+        raise Unreadable("a derivative is a question")
+    spoken = in_digits(text)
+    if _COUNT.fullmatch(spoken):
+        text = spoken
+    builder = _BUILDER.fullmatch(text)
+    if builder is not None:
+        text = builder["condition"]
     words = _words(text)
     if words is not None:
         return words
+    if text.endswith(("€", "£")):
+        text = text[-1] + text[:-1].rstrip()
     currency = next((sign for sign in _CURRENCY if text.startswith((sign, "-" + sign))), None)
     if currency is not None:
         text = text.replace(currency, "", 1)
@@ -59,6 +79,9 @@ def _words(text: str) -> Node | None:
     letters: list[str] = re.findall(r"[^\W\d_]+", bare)
     if any(char.isdigit() for char in bare) and any(lookup(word) is not None for word in letters):
         return None
+    counted = _COUNT.fullmatch(bare)
+    if counted is not None and counted[1] and (noun(counted[1]) is not None or counted[1] in {"percent", *POWERS}):
+        return None
     known = FUNCTIONS | CONSTANTS.keys() | {"degrees", "degree"}
     if any(_LONG_WORD.fullmatch(word) and word.lower() not in known for word in letters):
         return Node("word", bare.lower())
@@ -70,16 +93,21 @@ def _items(tokens: list[Token]) -> Node:
     """item (("," | ";" | "or" | "and") item)*, or one item."""
     parser = Expression(tokens)
     items = [_item(parser)]
+    alternatives = True
     while parser.position < len(parser.tokens):
         separated = parser.take(",", ";")
         word = parser.peek()
         if word.kind in ("word", "text") and word.text in ("or", "and"):
             parser.position += 1
+            alternatives = alternatives and word.text == "or"
         elif not separated:
             raise Unreadable(f"{word.text!r} is left over")
+        else:
+            alternatives = False
         items.append(_item(parser))
+    alternatives = alternatives and all(item.op == "rel" for item in items)
     items = [half for item in items for half in _halves(item)]
-    return items[0] if len(items) == 1 else Node("list", "", tuple(items))
+    return items[0] if len(items) == 1 else Node("list", "or" if alternatives else "", tuple(items))
 
 
 def _halves(item: Node) -> tuple[Node, ...]:
@@ -114,15 +142,59 @@ def _item(parser: Expression) -> Node:
 
 def _side(parser: Expression) -> Node:
     node = parser.value()
+    if parser.take("setminus"):
+        node = _without(node, parser.value())
     while parser.take("cup"):
         node = Node("union", "", (node, parser.value()))
     check_budgets(node)  # before anything recurses into it
+    node = _as_matrix(node)
     unit = _unit(parser)
+    if unit is None and not symbols(node) and node.op not in COMPOSITES:
+        thing = noun(parser.peek().text) if parser.peek().kind in ("word", "text") else None
+        if thing is not None:
+            parser.position += 1
+            return Node("quantity", f"~{thing}", (node, integer(1)))
+    while unit is not None and parser.peek().kind == "num":  # 1 hour 30 minutes, 5 ft 6 in
+        amount, smaller = parser.value(), _unit(parser)
+        if smaller is None or smaller[0] != unit[0] or not smaller[1] < unit[1]:
+            raise Unreadable("two amounts that are no sum")
+        try:
+            node = ratio(rational(node) + rational(amount) * smaller[1] / unit[1])
+        except (NotRational, TooBig, Undefined) as error:
+            raise Unreadable("amounts that are no numbers") from error
     if unit is not None:
         return Node("quantity", unit[0], (node, ratio(unit[1])))
     if node.op == "deg":
         return Node("quantity", "deg", (node.args[0], integer(1)))
     return _algebraic_unit(node)
+
+
+def _without(line: Node, points: Node) -> Node:
+    """The real line without one point, or a few rational ones, as a union of intervals."""
+    infinite = Node("const", "inf")
+    ends = (Node("neg", "", (infinite,)), infinite)
+    values = points.args if points.op == "set" else (points,)
+    try:
+        values = tuple(sorted(values, key=rational)) if len(values) > 1 else values
+    except (NotRational, TooBig, Undefined) as error:
+        raise Unreadable("points in no order") from error
+    if line != Node("bracket", "()", ends) or not values:
+        raise Unreadable("only the real line is taken points from")
+    bounds = (ends[0], *values, ends[1])
+    first, *rest = [Node("bracket", "()", pair) for pair in pairwise(bounds)]
+    for part in rest:
+        first = Node("union", "", (first, part))
+    return first
+
+
+def _as_matrix(node: Node) -> Node:
+    """``[[1, 2], [3, 4]]``, rows in brackets, as a matrix."""
+    rows = node.args
+    if node.op != "bracket" or node.text != "[]" or any(row.op != "bracket" or row.text != "[]" for row in rows):
+        return node
+    if len({len(row.args) for row in rows}) != 1:
+        return node
+    return Node("matrix", str(len(rows[0].args)), tuple(entry for row in rows for entry in row.args))
 
 
 def _unit(parser: Expression) -> Unit | None:
