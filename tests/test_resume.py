@@ -75,7 +75,7 @@ def kill_and_resume(tmp_path: Path, steps: int, kills: int, at_least: int) -> No
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, steps=120, kills=2, at_least=1)
+    kill_and_resume(tmp_path, steps=60, kills=2, at_least=1)
 
 
 @pytest.mark.slow

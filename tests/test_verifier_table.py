@@ -19,7 +19,10 @@ WANTED = (
     "selfjudge", "reward_model", "sympy_solver", "code_executor", "constitution", "majority", "remote", "external",
     "lsp", "panel",
 )  # fmt: skip
-SHORT = ("model=tiny", "steps=3", "exam.path=null", "runtime.threads=1", "runtime.tensorboard=false")
+SHORT = (
+    "model=tiny", "steps=3", "branch.challenger=8", "branch.solver=4", "exam.path=null", "runtime.threads=1",
+    "runtime.tensorboard=false",
+)  # fmt: skip
 
 
 def rows() -> list[list[str]]:
