@@ -24,6 +24,7 @@ from envs.game import LanguageGame
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/writing-a-verifier.md", "docs/writing-a-game.md", "docs/rescore.md", "docs/sandbox.md",
+    "docs/panel.md",
 )  # fmt: skip
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 COMPOSED_ONLY = ("needs the network", "needs a person")

@@ -1,7 +1,7 @@
-"""The back ends: how a worker is started in each, strongest first. Whether one holds here is for ``probe`` to find out.
+"""The back ends, strongest first: how a worker is started in each. Whether one holds here is for ``probe`` to find out.
 
-Another back end is a row in ``BACKENDS`` whose ``prefix`` starts the worker's interpreter inside something (a container,
-a virtual machine) with the descriptor it is given left open; inside, the worker adds what it can (jail.py).
+Another back end is a row in ``BACKENDS`` whose ``prefix`` starts the worker's interpreter inside something (a
+container, say) with the descriptor it is given left open; inside, the worker adds what it can (jail.py).
 """
 
 from __future__ import annotations

@@ -53,13 +53,13 @@ class Warden:
             for path, rights in _readable():
                 landlock.allow(self.rules, self.landlock, path, rights)
         self.count_threads = self.scratch and _counts_threads()
+        self.size, self.data = self._mapped()
 
     def enter(self, descriptors: tuple[int, ...], bounds: Bounds) -> None:
         """Put this process into its jail; ``descriptors`` become the first ones, all others are closed."""
         kernel.prctl(kernel.PDEATHSIG, 9)
         os.setsid()
         high = [_high(descriptor) for descriptor in descriptors]
-        size, data = self._mapped()
         if self.scratch:
             kernel.call("unshare", kernel.NEWNS)
             flags = kernel.NOSUID | kernel.NODEV | kernel.NOEXEC
@@ -73,7 +73,7 @@ class Warden:
                 os.dup2(kept[place], place, inheritable=False)
             elif place != ERRORS:
                 _shut(place)
-        self._limit(bounds, size, data)
+        self._limit(bounds)
         os.environ.clear()
         os.dup2(null, ERRORS, inheritable=False)  # until here our own failures are on the worker's log
         os.closerange(CALLS + 2, 1024)
@@ -104,11 +104,11 @@ class Warden:
             return _high(rules)
         return -1 if self.rules < 0 else _high(self.rules)
 
-    def _limit(self, bounds: Bounds, size: int, data: int) -> None:
+    def _limit(self, bounds: Bounds) -> None:
         more = bounds.memory_mib << 20
         seconds = math.ceil(bounds.cpu_s) + 1  # for a program that has lost its worker; the worker counts finer
         limits = {
-            resource.RLIMIT_AS: size + more, resource.RLIMIT_DATA: data + more, resource.RLIMIT_CPU: seconds,
+            resource.RLIMIT_AS: self.size + more, resource.RLIMIT_DATA: self.data + more, resource.RLIMIT_CPU: seconds,
             resource.RLIMIT_FSIZE: bounds.files_mib << 20, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0,
             resource.RLIMIT_MEMLOCK: 0, resource.RLIMIT_STACK: min(more, 64 << 20),
             resource.RLIMIT_MSGQUEUE: 0, resource.RLIMIT_SIGPENDING: 64,

@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,7 @@ class Pool:
             return _Loop(self, workers, programs, limits).results() if programs else []
 
     @contextmanager
-    def _borrowed(self, wanted: int) -> Iterator[list[Worker]]:
+    def _borrowed(self, wanted: int) -> Generator[list[Worker]]:
         """All workers that nobody else uses, at least one and no more than ``wanted``; those that live come back."""
         if self._owner != os.getpid():  # a fork: the workers are its parent's, and so may be the lock's holder
             self._idle, self._free, self._changed = [], self.size, threading.Condition()

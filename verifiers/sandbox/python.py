@@ -1,9 +1,9 @@
 """The Python side of a jail: compiles a program, calls its function or runs it as a script, tells the values.
 
-What a worker for another language must offer: ``warm()``, called once in the worker before it shuts itself in, and
-``run()``, called in each jail, which never returns. The request is on descriptor 0: its length in decimal and a newline,
-then that many bytes of JSON (``mode``, ``source``, ``function``, ``inputs``, ``value_bytes``); what follows is the
-program's stdin. What it finds goes to descriptor 3, one line each:
+A module for another language offers the same: ``warm()``, called once in the worker before it shuts itself in, and
+``run()``, called in each jail, which never returns. The request is on descriptor 0: its length in decimal and a
+newline, then that many bytes of JSON (``mode``, ``source``, ``function``, ``inputs``, ``value_bytes``); what follows is
+the program's stdin. What it finds goes to descriptor 3, one line each:
 
 | line | meaning |
 |---|---|
@@ -38,24 +38,27 @@ from typing import Any, NoReturn, cast
 from verifiers.sandbox import typed
 from verifiers.sandbox.jail import CALLS, ERRORS, IN, OUT, RESULT
 
-_WARM = (
-    "__future__ _sitebuiltins _strptime abc array ast atexit base64 binascii bisect builtins calendar cmath collections"
-    " collections.abc contextlib copy copyreg csv dataclasses datetime decimal enum errno fractions functools gc"
-    " graphlib heapq importlib importlib.abc io itertools json keyword linecache locale math numbers operator os"
-    " pickle pprint queue random re reprlib sched select signal statistics string struct sys tempfile textwrap"
-    " threading time timeit token tokenize traceback types typing unicodedata warnings weakref zlib"
-    " concurrent.futures concurrent.futures.thread encodings.idna encodings.ascii encodings.latin_1 encodings.utf_16"
-).split()
+_WARM = """
+    __future__ _sitebuiltins _strptime abc array ast atexit base64 binascii bisect builtins calendar cmath collections
+    collections.abc contextlib copy copyreg csv dataclasses datetime decimal enum errno fractions functools gc
+    graphlib heapq importlib importlib.abc io itertools json keyword linecache locale math numbers operator os pickle
+    pprint queue random re reprlib sched select signal statistics string struct sys tempfile textwrap threading time
+    timeit token tokenize traceback types typing unicodedata warnings weakref zlib concurrent.futures
+    concurrent.futures.thread encodings.ascii encodings.latin_1 encodings.utf_16
+"""
 _MAX_TEXT = 300
+
+_ours: list[str] = []  # modules that no program is to import
 
 _write, _leave = os.write, os._exit  # bound now: a program may patch what it likes
 
 
 def warm() -> None:
     """Import what programs import: it saves time, and needs no file when the jail can reach none."""
-    for name in _WARM:
+    for name in _WARM.split():
         with contextlib.suppress(ImportError):  # a Python that was built without it
             importlib.import_module(name)
+    _ours.extend(name for name in sys.modules if name.partition(".")[0] == "verifiers")
     for name in ("exit", "quit"):  # ``site`` would have made them
         setattr(builtins, name, _sitebuiltins.Quitter(name, ""))
 
@@ -126,8 +129,8 @@ class _Run:
         if mode == "tests":
             vars(module)[self.name] = self.ask
         sys.modules[name] = sys.modules["__main__"] = module
-        for ours in [one for one in sys.modules if one.split(".")[0] == "verifiers"]:
-            del sys.modules[ours]
+        for ours in _ours:
+            sys.modules.pop(ours, None)
         if mode == "stdio":
             self.script(loader, module)
         elif mode == "tests":
@@ -170,7 +173,7 @@ class _Run:
             arguments, keywords = json.loads(line)
             try:
                 value = function(*arguments, **keywords)
-            except Exception as error:  # noqa: BLE001 - the tests may be waiting for just this one
+            except Exception as error:  # the tests may be waiting for just this one
                 if isinstance(error, MemoryError):
                     raise
                 _say("x " + json.dumps([_type(error), _text(error)]))
@@ -186,9 +189,7 @@ class _Run:
             kind, *rest = json.loads(self.calls.readline())
         if kind == "v":
             return rest[0]
-        known = vars(builtins).get(rest[0])
-        ordinary = isinstance(known, type) and issubclass(known, Exception)
-        error: BaseException = known(rest[1]) if ordinary and known is not AssertionError else _Raised(": ".join(rest))
+        error = _error(*rest)
         self.raised.append(error)
         raise error
 
@@ -203,6 +204,15 @@ class _Run:
     def flush(self) -> None:
         with contextlib.suppress(ValueError, OSError):  # the program may have closed it
             self.out.flush()
+
+
+def _error(name: str, text: str) -> Exception:
+    """What the solution raised, as the same builtin exception where that takes one text."""
+    known = vars(builtins).get(name)
+    if isinstance(known, type) and issubclass(known, Exception) and known is not AssertionError:
+        with contextlib.suppress(TypeError):
+            return known(text)
+    return _Raised(f"{name}: {text}")
 
 
 def _fault(error: BaseException) -> tuple[str, str]:

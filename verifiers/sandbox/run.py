@@ -37,6 +37,7 @@ class Run:
         self.stdout = bytearray()
         self._lines = bytearray()
         self._told = 0
+        self.ends = [-1] * 4  # ours of the pipes: request and stdin, stdout, lines, answers
 
     def start(self, worker: Worker) -> None:
         """Make the pipes and hand the far ends over. Raises ``WorkerLost``."""
@@ -44,7 +45,7 @@ class Run:
         pipes = [os.pipe() for _ in range(4 if self.talks else 3)]
         near = [pipes[0][1], pipes[1][0], pipes[2][0], *([pipes[3][1]] if self.talks else [])]
         far = [pipes[0][0], pipes[1][1], pipes[2][1], *([pipes[3][0]] if self.talks else [])]
-        self.ends: list[int] = near
+        self.ends = near
         for end in near:
             os.set_blocking(end, False)
         try:
@@ -57,7 +58,7 @@ class Run:
         return [end for end in self.ends[1:3] if end >= 0]
 
     def writing(self) -> list[int]:
-        wanted = [self.ends[0]] if self.pending else []
+        wanted = self.ends[:1] if self.pending else []
         return [end for end in wanted + (self.ends[3:] if self.answers else []) if end >= 0]
 
     def write(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from verifiers.sandbox.pool import Pool
-from verifiers.sandbox.probe import choose
+from verifiers.sandbox.probing import choose
 from verifiers.sandbox.types import Limits, Program, Result
 from verifiers.sandbox.zygote import PROGRAMS
 

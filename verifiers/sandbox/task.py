@@ -98,13 +98,15 @@ Task = Single | Pair
 
 
 def plan(program: Program, limits: Limits, number: int) -> Task:
-    """The task for a program; its runs are ``number`` and the next. Raises ``ValueError`` for one that makes no sense."""
+    """A program's task; its runs are ``number`` and the next. Raises ``ValueError`` for one that makes no sense."""
     limits = program.limits or limits
     request: dict[str, Any] = {"source": program.source, "function": program.function, "inputs": []}
     if program.tests is not None:
         if program.function is None or program.inputs:
             raise ValueError("a program with tests needs a function, and has no inputs")
-        patient = replace(limits, wall_s=2 * limits.backstop + 5)  # the tests' clock decides: the solution waits for them
+        patient = replace(
+            limits, wall_s=2 * limits.backstop + 5
+        )  # the tests' clock decides: the solution waits for them
         return Pair(
             Run(number, request | {"mode": "session"}, b"", patient),
             Run(number + 1, request | {"mode": "tests", "source": program.tests}, b"", limits),

@@ -29,7 +29,7 @@ class Limits:
     value_bytes: int = 1 << 20
     """Bytes of the values as JSON; more is "output_limit"."""
     files_mib: int = 16
-    """The scratch file system, which is also the working directory. Not in ``linux-landlock``: nothing is written there."""
+    """The scratch file system and working directory; in ``linux-landlock`` there is none, nothing can be written."""
     threads: int = 32
     """Threads besides the main one. In ``linux-landlock`` memory alone bounds them."""
 

@@ -12,7 +12,7 @@ import select
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,12 @@ def succeeds(attempt, *arguments):
         return None
 
 """
-# Each returns what it got; anything but null has come through.
+# Each returns what it got; anything but null has come through. Where one does, no harm is done: PTRACE_SEIZE does not
+# stop the trainer, signal 0 is none, and only the probe's own files are written.
 _ATTACKS = {
     "write outside": """
 def attack(at):
-    for path in (at["canary"], at["folder"] + "/new", os.path.dirname(os.__file__) + "/spoiled.py"):
+    for path in (at["canary"], at["folder"] + "/new"):
         if succeeds(open, path, "a") is not None:
             return path
     if succeeds(lambda: os.chmod(at["canary"], 0o600) or True):
@@ -80,12 +81,12 @@ def attack(at):
 def attack(at):
     def trace():
         import ctypes
-        return ctypes.CDLL(None).ptrace(16, at["trainer"], 0, 0) == 0 or None
+        return ctypes.CDLL(None).ptrace(0x4206, at["trainer"], 0, 0) == 0 or None
     return succeeds(trace)
 """,
     "change the machine": """
 def attack(at):
-    return succeeds(lambda: socket.sethostname("spoiled") or True) or succeeds(lambda: os.setuid(0) or True)
+    return succeeds(lambda: socket.sethostname(socket.gethostname()) or True) or succeeds(lambda: os.setuid(0) or True)
 """,
 }
 _BOMBS = {
@@ -135,7 +136,7 @@ def choose(name: str) -> Backend:
 
 
 def _attack(backend: Backend) -> Report:
-    with _targets() as at:
+    with _targets() as (at, links):
         pool = Pool(backend, "python", 1)
         try:
             at["worker"] = pool.pids()[0]
@@ -156,12 +157,12 @@ def _attack(backend: Backend) -> Report:
         if results[-1].values != (at,):
             last = f"{results[-1].outcome}, {results[-1].detail}"
             return Report(backend.name, False, f"an honest program does not pass ({last})", names)
-        hit = at_rest(at)
+        hit = _hit(at, links)
     return Report(backend.name, not hit, hit or backend.about, names)
 
 
 @contextmanager
-def _targets() -> Iterator[dict[str, Any]]:
+def _targets() -> Generator[tuple[dict[str, Any], list[socket.socket]]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparring-probe-")))
         folder.chmod(0o777)
@@ -174,18 +175,18 @@ def _targets() -> Iterator[dict[str, Any]]:
         for link, place in zip(links, (("127.0.0.1", 0), f"\0{abstract}"), strict=True):
             link.bind(place)
             link.listen()
-        yield {
+        at: dict[str, Any] = {
             "folder": str(folder), "canary": str(folder / "canary"), "secret": str(folder / "secret"),
             "port": links[0].getsockname()[1], "abstract": abstract, "trainer": os.getpid(), "worker": 0,
             "python": os.path.realpath("/proc/self/exe"),
         }  # fmt: skip
-        ready, _, _ = select.select(links, [], [], 0)
-        if ready:
-            raise SandboxUnavailable("a listener outside heard a program")
+        yield at, links
 
 
-def at_rest(at: dict[str, Any]) -> str:
+def _hit(at: dict[str, Any], links: list[socket.socket]) -> str:
     """What is not as it was, seen from outside; "" if all is."""
+    if select.select(links, [], [], 0)[0]:
+        return "a listener outside heard a program"
     folder = Path(at["folder"])
     if sorted(path.name for path in folder.iterdir()) != ["canary", "secret"]:
         return "a program left a file outside"
