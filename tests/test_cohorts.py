@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,26 @@ def test_one_cohort_is_judged_while_the_next_one_plays() -> None:
     players = {"challenger": player, "solver": player, VERIFIER: panel}
     episodes = rollout([lsp.raw_env()], players, {"challenger": 4, "solver": 2}, cohorts=2)
     assert spoken == [4, 4, 4] and [e.verdict for e in episodes] == [{"score": 1.0}] * 8
+    assert "verifiers/score/raised" not in panel.metrics()
+
+
+def test_calls_of_one_verifier_follow_each_other() -> None:
+    """Its calls never overlap, and come in the order of the cohorts."""
+    lock, order = threading.Lock(), []
+
+    class Alone:
+        runs_in = "thread"
+
+        def __call__(self, cases: Sequence[Any]) -> list[float]:
+            assert lock.acquire(blocking=False), "two calls at once"
+            time.sleep(0.05)
+            order.append([case["query"] for case in cases])
+            lock.release()
+            return [1.0] * len(cases)
+
+    players = {"challenger": Counting("c"), "solver": Counting("s"), VERIFIER: (panel := Panel(score=Alone()))}
+    episodes = rollout([lsp.raw_env()], players, {"challenger": 6, "solver": 2}, cohorts=3)
+    assert order == [[e.case["query"] for e in episodes[at : at + 4]] for at in (0, 4, 8)]
     assert "verifiers/score/raised" not in panel.metrics()
 
 

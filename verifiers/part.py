@@ -52,14 +52,16 @@ class Part:
             raise TypeError(f"verifier {name!r} is a {type(verifier).__name__}, which cannot be called on cases")
         self.name, self.verifier, self.max_failed_steps = name, verifier, max_failed_steps
         self._apart = getattr(verifier, "runs_in", "main") == "thread"
-        self._lost: threading.Thread | None = None  # a call that was given up and still runs
+        self._latest: threading.Thread | None = None  # the last call in a thread
+        self._lost: threading.Thread | None = None  # one that was given up and still runs
         self._failed_in_a_row = 0
         self._counts: Counter[str] = Counter()
         self._scores: list[float] = []
 
     def start(self, cases: Sequence[Case], seconds: float) -> Job:
         """Begin to judge ``cases``, beside others if the verifier can; the job waits for the scores and may raise
-        ``VerifierFailed``. A verifier of this process's main thread is called when the job is asked."""
+        ``VerifierFailed``. A verifier of this process's main thread is called when the job is asked. Calls of one
+        verifier follow each other in order, and jobs are to be asked in that order."""
         if not cases:
             return lambda: []
         found: list[list[object] | Exception] = []
@@ -73,11 +75,15 @@ class Part:
         if self._lost is not None and self._lost.is_alive():
             found.append(DeadlinePassed("an earlier call, given up at its deadline, still runs"))
             return lambda: self._finish(len(cases), found)
-        context = copy_context()
+        context, before = copy_context(), self._latest
+
+        def call() -> None:
+            if before is not None:
+                before.join()
+            context.run(self._call, cases, seconds, found)
+
         # A daemon: a call that never ends must not keep the interpreter from ending.
-        thread = threading.Thread(
-            target=context.run, args=(self._call, cases, seconds, found), name=f"verifier-{self.name}", daemon=True
-        )
+        self._latest = thread = threading.Thread(target=call, name=f"verifier-{self.name}", daemon=True)
         thread.start()
 
         def joined() -> list[float]:
