@@ -14,7 +14,7 @@ import struct
 from verifiers.sandbox.calls import ALWAYS, FILES, SOME, machine
 from verifiers.sandbox.kernel import SET_SECCOMP, prctl
 
-_LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+_LOAD, _AND, _EQUAL, _ABOVE, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _DENY = _ERRNO | errno.EPERM
 _NUMBER, _ARCH, _X32 = 0, 4, 0x40000000
@@ -79,6 +79,32 @@ def _some() -> dict[str, list[Step]]:
     }  # fmt: skip
 
 
+def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    """Sorted numbers as ranges, both ends included."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = ranges[-1][0], number
+        else:
+            ranges.append((number, number))
+    return ranges
+
+
+def _search(ranges: list[tuple[int, int]], least: int = 0) -> list[Step]:
+    """Allow a number in one of the ranges, else deny, by halving; it is known to be ``least`` or more.
+
+    The kernel runs a new filter once for every system call that it has, so that a list gone through one by one costs
+    each jail more than its fork's page tables.
+    """
+    if len(ranges) == 1:
+        first, last = ranges[0]
+        low = [_step(_AT_LEAST, first, 0, 2)] if first > least else []
+        return [*low, _step(_ABOVE, last, 1), _step(_RETURN, _ALLOW), _step(_RETURN, _DENY)]
+    middle = len(ranges) // 2
+    upper = _search(ranges[middle:], ranges[middle][0])
+    return [_step(_AT_LEAST, ranges[middle][0], 0, len(upper)), *upper, *_search(ranges[:middle], least)]
+
+
 def assemble(scratch: bool) -> bytes:
     """The program for this machine; ``scratch``: the jail has files of its own to change."""
     arch, column = machine()
@@ -86,13 +112,11 @@ def assemble(scratch: bool) -> bytes:
         _step(_LOAD, _ARCH), _step(_EQUAL, arch, 1), _step(_RETURN, _KILL), _step(_LOAD, _NUMBER),
         _step(_AT_LEAST, _X32, 0, 1), _step(_RETURN, _KILL),
     ]  # fmt: skip
-    for row in (ALWAYS | (FILES if scratch else {})).values():
-        if row[column] >= 0:
-            steps += [_step(_EQUAL, row[column], 0, 1), _step(_RETURN, _ALLOW)]
     for name, block in _some().items():
         if SOME[name][column] >= 0:
             steps += [_step(_EQUAL, SOME[name][column], 0, len(block)), *block]
-    steps.append(_step(_RETURN, _DENY))
+    numbers = sorted({row[column] for row in (ALWAYS | (FILES if scratch else {})).values()} - {-1})
+    steps += _search(_ranges(numbers))
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
