@@ -53,11 +53,12 @@ def train(cfg: DictConfig) -> None:
     cfg, kept, watch = run.cfg, run.checkpoint, Stopwatch()
     table = seat_players(cfg)
     audit = open_audit(cfg, run.folder, partial(seat_verifier, cfg))  # before a checkpoint's weights: see `reference`
+    state = table.state | (audit.state if audit else {})
     tokens, began = 0, time.perf_counter()
     if kept is None:
         write_config(cfg, run.folder)  # now that "auto" has become a choice: a resumed run must not choose again
     else:
-        checkpoint.load(kept, table.state)
+        checkpoint.load(kept, state)
         checkpoint.cut_logs(kept, log_files(run.folder))
         tokens, began = int(str(kept.extra["tokens"])), began - float(str(kept.extra["seconds"]))
 
@@ -70,7 +71,7 @@ def train(cfg: DictConfig) -> None:
         def keep(step: int) -> None:
             extra = {"tokens": tokens, "seconds": time.perf_counter() - began}
             keep_last = cfg.runtime.keep_checkpoints
-            checkpoint.save(run.checkpoints, step, table.state, logs=record.logs, keep=keep_last, extra=extra)
+            checkpoint.save(run.checkpoints, step, state, logs=record.logs, keep=keep_last, extra=extra)
 
         screen.say(f"run folder: {run.folder}")
         if kept is None:
@@ -149,6 +150,8 @@ def rescore(cfg: DictConfig) -> None:
     """A stored run judged again by another verifier, and how far the two agree; nobody plays."""
     from selfplay.rescore import judge_again
 
+    if cfg.run is None:
+        raise ConfigError("mode=rescore needs a run folder: run=runs/<name>/<time>-<seed>")
     name = str(HydraConfig.get().runtime.choices["verifier"])
     panel = seat_verifier(cfg, cfg.verifier)
     if "torch" in sys.modules:  # the verifier has a model

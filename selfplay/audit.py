@@ -31,7 +31,7 @@ from selfplay.compose import load_choice
 from selfplay.judged import Judged, judged_cases, objects, of_episode
 from selfplay.record import RecordError
 from selfplay.rescore import Judge, payoff_of, verdicts
-from selfplay.types import Episode
+from selfplay.types import Episode, Stateful
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,12 @@ class Audit:
         self._threshold, self._worst, self._payoff, self._gold = threshold, worst, payoff, gold
         self._looks: list[Look] | None = None  # those before this step; None: not read yet
         self._scores = folder / SCORES
+
+    @property
+    def state(self) -> dict[str, Stateful]:
+        """Whatever a resumed run must find again, by name: an auditor's memory, or what it has spent."""
+        members: dict[str, object] = getattr(self._judge, "verifiers", {})
+        return {f"audit.{part}": member for part, member in members.items() if isinstance(member, Stateful)}
 
     def due(self, step: int, last: bool) -> bool:
         """Step 1 is before any learning: what later looks are held against."""

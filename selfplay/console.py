@@ -34,6 +34,9 @@ def run(main: Callable[[], None], words: Sequence[str]) -> int:
     except ConfigError as error:  # Hydra has not seen the words yet
         print(f"sparring: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a traceback of where it happened to be says nothing
+        print("sparring: interrupted; a run that was on its way goes on with resume=<run folder>", file=sys.stderr)
+        return 130
     except SystemExit as stop:
         nearest = hint(sys.argv[1:]) if stop.code == 1 else None
         if nearest:

@@ -33,8 +33,13 @@ def _parts(word: str) -> list[str]:
         return [word]
     pairs = [part.strip().partition("@") for part in match[2].split(",") if part.strip()]
     named = [(choice, name or choice) for choice, _, name in pairs]
+    if not named:
+        raise ConfigError(f"{word} names no verifier: verifier/parts=[sympy_solver@score]")
     settings: dict[str, object] = yaml.safe_load((CONF / "verifier" / "panel.yaml").read_text(encoding="utf-8"))
-    for _, name in named:
+    names = [name for _, name in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{word}: two parts are called {name!r}; give one another name, as x@{name}_2")
         if name in settings or not name.isidentifier():
             raise ConfigError(f"{word}: a part cannot be called {name!r}; say which name it shall have, as x@score")
     return [f"+verifier@verifier{match[1]}.{name}={choice}" for choice, name in named]
@@ -55,7 +60,8 @@ def hint(words: Sequence[str], conf: Path = CONF) -> str | None:
             wrong = [choice for choice in value.split(",") if choice and choice not in groups[group]]
             if wrong:
                 close = get_close_matches(wrong[0], groups[group], n=1)
-                return f"{group}={close[0]} is the nearest choice to {wrong[0]!r}" if close else None
+                said = re.sub(r"^(\w+)@\1\.(\w+)$", r"\1/\2", key)
+                return f"{said}={close[0]} is the nearest choice to {wrong[0]!r}" if close else None
         elif not word.startswith("+") and key not in keys and not key.startswith(("hydra.", "seats.", "task.")):
             # A wrong last part (learner.betta) is nearest to keys of the same parent; a wrong parent to any key.
             parent = key.rpartition(".")[0]

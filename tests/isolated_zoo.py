@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ class Odd:
 
 
 class Does:
-    """Does what the first answer says: sleep, spin, eat, raise, exit, die; else 1 for every case."""
+    """Does what the first answer says: sleep, spin, eat, raise, exit, die, leave (die and leave a child behind), read
+    (start a program that reads its input); else 1 for every case."""
 
     def __call__(self, cases: Cases) -> list[float]:
         what = cases[0]["answer"]
@@ -57,6 +59,14 @@ class Does:
             sys.exit(0)
         if what == "die":
             os._exit(0)
+        if what.startswith("leave "):
+            child = os.fork()
+            if not child:
+                time.sleep(1e6)
+            Path(what.removeprefix("leave ")).write_text(str(child), encoding="ascii")
+            os._exit(0)
+        if what == "read":
+            return [float(len(subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout))] * len(cases)
         return [1.0] * len(cases)
 
 
@@ -87,6 +97,45 @@ class Counts:
 
     def load(self, folder: Path) -> None:
         self.seen = json.loads((folder / "seen.json").read_text(encoding="utf-8"))
+
+
+class Gives:
+    """The first answer names what no list of scores is, though each could be gone through."""
+
+    def __call__(self, cases: Cases) -> Any:
+        numbers = [index / len(cases) for index in range(len(cases))]
+        return {"mapping": dict.fromkeys(numbers, 1.0), "set": set(numbers), "bytes": bytes(len(cases))}[
+            cases[0]["answer"]
+        ]
+
+
+class Metrics:
+    """Its metrics never come."""
+
+    def __call__(self, cases: Cases) -> list[float]:
+        return [1.0] * len(cases)
+
+    def metrics(self) -> dict[str, float]:
+        time.sleep(1e6)
+        return {}
+
+
+class Prints:
+    """Prints ``number`` bytes in each call."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, cases: Cases) -> list[float]:
+        print("x" * (self.number - 1), flush=True)
+        return [1.0] * len(cases)
+
+
+class CannotSave(Counts):
+    """Its state does not reach the disk."""
+
+    def save(self, folder: Path) -> None:
+        raise ValueError("what was seen cannot be written")
 
 
 class Here:

@@ -130,6 +130,30 @@ def test_a_killed_audit_goes_on_as_if_it_had_not_been(tmp_path: Path, caplog: py
     assert resumed.report() == whole.report()
 
 
+class Remembers:
+    """Scores how many calls there were before."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, cases: Sequence[Case]) -> list[float]:
+        self.calls += 1
+        return [float(self.calls)] * len(cases)
+
+    def save(self, folder: Path) -> None:
+        (folder / "calls.json").write_text(json.dumps(self.calls), encoding="ascii")
+
+    def load(self, folder: Path) -> None:
+        self.calls = json.loads((folder / "calls.json").read_text(encoding="ascii"))
+
+
+def test_an_auditor_with_a_memory_travels_in_checkpoints(tmp_path: Path) -> None:
+    remembers = Remembers()
+    audit = Audit(Panel(score=remembers, plain=right), tmp_path, gold="new.score")
+    assert audit.state == {"audit.score": remembers}
+    assert watched(tmp_path).state == {}
+
+
 def test_the_report_at_the_end(tmp_path: Path) -> None:
     audit = watched(tmp_path / "audit", payoff={"solver": {"score": 1.0}}, worst=2)
     assert audit.report() is None, "nothing was played"

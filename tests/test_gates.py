@@ -157,6 +157,11 @@ def test_panels_nest() -> None:
         ({"weights": {"x": 1}, "gate": "x", "combine": "sum"}, "weights names 'x'; the parts that count are y"),
         ({"weights": {"x": -1}, "combine": "mean"}, "takes no negative weight"),
         ({"weights": {"x": 0, "y": 0}, "combine": "mean"}, "all 0"),
+        ({"weights": {"x": float("nan")}, "combine": "sum"}, "a weight is a finite number"),
+        ({"gate": ["x", "x"]}, "'x' is named twice"),
+        ({"gate": "x", "veto": "x"}, "'x' is named twice"),
+        ({"passes": float("nan")}, "passes must be a number"),
+        ({"max_failed_steps": 0}, "max_failed_steps must be at least 1"),
         ({"deadline": 0}, "deadline must be above 0"),
     ],
 )
@@ -168,6 +173,12 @@ def test_settings_that_cannot_be_meant(settings: dict[str, Any], wrong: str) -> 
 def test_a_panel_of_parts_is_no_single_score() -> None:
     with pytest.raises(ValueError, match="set combine=mean"):
         Panel(x=Seen(), y=Seen())(cases("a"))
+
+
+def test_a_panel_of_parts_nests_in_no_panel() -> None:
+    """Said when it is made: a call that can never succeed would be nan step after step."""
+    with pytest.raises(ValueError, match=r"the panel 'inner' gives x, y: .* set inner\.combine=mean"):
+        Panel(inner=Panel(x=Seen(), y=Seen()), z=Seen())
 
 
 # -- from the command line --------------------------------------------------------------------------------------------
@@ -200,7 +211,16 @@ def test_a_part_that_cannot_be_called_so(word: str) -> None:
         alias([word])
 
 
+@pytest.mark.parametrize(
+    ("word", "wrong"),
+    [("verifier/parts=[random@x,syntax@x]", "two parts are called 'x'"), ("verifier/parts=[]", "names no verifier")],
+)
+def test_lists_of_parts_that_cannot_be_meant(word: str, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        alias([word])
+
+
 def test_a_misspelt_part_is_named() -> None:
     assert hint(alias(["verifier/parts=[sympy_solvr@score]"])) == (
-        "verifier=sympy_solver is the nearest choice to 'sympy_solvr'"
+        "verifier/score=sympy_solver is the nearest choice to 'sympy_solvr'"
     )

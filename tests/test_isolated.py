@@ -156,6 +156,17 @@ def test_a_memory_survives_the_worker_and_travels(tmp_path: Path) -> None:
     panel.close()
 
 
+def test_a_call_that_raised_has_left_no_trace() -> None:
+    """``Counts`` remembers what it is shown before it raises; then a dead worker brings the same memory back."""
+    panel = Panel(score=make("Counts"), deadline=60.0)
+    assert scores(panel, "a") == [0.0]
+    assert math.isnan(scores(panel, "raise", "a")[1])
+    assert scores(panel, "a", "raise") == [1.0, 0.0]
+    assert math.isnan(scores(panel, "die")[0])
+    assert scores(panel, "a", "raise") == [2.0, 1.0]
+    panel.close()
+
+
 def test_a_panels_memory_is_its_parts() -> None:
     inner = Panel(x=make("Counts"), combine="sum")
     assert isinstance(inner, Stateful)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import suppress
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,8 @@ from verifiers.maths.values import read
         ("The answer is 4.", ["4"]), ("answer: 3\nAnswer: **4**", ["4"]), ("#### 4", ["4"]),
         ("The answer is 4. I hope so.", ["4"]), ("$$4$$", ["4"]),
         ("The answer is 4.5", ["4.5"]), ("\\boxed{1} the answer is 2", ["1"]), ("the answer is:\n4", ["4"]),
-        ("= 4", ["4"]), ("`4`", ["4"]), ("", [""]),
+        ("= 4", ["4"]), ("`4`", ["4"]), ("", [""]), ("==", []), ("$5$ cm", ["5 cm"]),
+        ("$\\$5$", ["\\$5"]),
     ],
 )  # fmt: skip
 def test_places(text: str, found: list[str]) -> None:
@@ -128,3 +130,23 @@ def test_trainer_and_worker_agree(seed: int) -> None:
         except (Undecided, Undefined):
             continue
         assert Symbolic().equal(Node("add", "", (x, left)), Node("add", "", (x, right))) == equal
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-1\\frac12", "-3/2"), ("2\\frac{1}{3}", "7/3"), ("3 \\cdot 2\\frac12", "15/2"), ("1 - 2\\frac12", "-3/2"),
+        ("2 \\cdot \\frac12", "1"), ("2^2\\frac12", "2"), ("2^-1\\frac12", "1/4"), ("2\\frac{4}{2}", "4"),
+        ("{3 \\over 4}", "3/4"),
+    ],
+)  # fmt: skip
+def test_a_mixed_number_is_one_literal(text: str, value: str) -> None:
+    """A sign or a factor before it takes all of it: -1 1/2 is -3/2, and 3 * 2 1/2 is 15/2. No exponent is its whole."""
+    assert rational(read(text)) == Fraction(value)
+
+
+@pytest.mark.parametrize("text", [", ".join(["apple"] * 300), "2_\\frac12", "\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}"])
+def test_refused_too(text: str) -> None:
+    """Lists of words keep the budget, and a determinant is no matrix."""
+    with pytest.raises(Unreadable):
+        read(text)

@@ -58,7 +58,14 @@ def test_a_wrong_count_is_nan(scores: Any) -> None:
     assert panel.metrics()["verifiers/score/wrong_count"] == 1
 
 
-@pytest.mark.parametrize("bad", ["1.0", b"1", None, math.inf, -math.inf, [1.0], {}, 1j, "nan"])
+class Several:
+    """Like a tensor of two numbers: it has a ``float`` that refuses."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("a tensor with 2 elements cannot be converted to a scalar")
+
+
+@pytest.mark.parametrize("bad", ["1.0", b"1", None, math.inf, -math.inf, [1.0], {}, 1j, "nan", Several()])
 def test_what_is_no_score_is_nan_and_counted(bad: Any) -> None:
     panel = Panel(score=lambda cases: [0.5, bad, 0.25])
     first, second, third = (move["score"] for move in verdicts(panel))

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal, cast
 from selfplay.compose import ConfigError
 from selfplay.deadline import remaining
 from selfplay.types import Case
-from verifiers.part import OutOfMemory, RaisedInWorker
-from verifiers.worker import START_SECONDS, Worker, WorkerError
+from verifiers.part import OutOfMemory, RaisedInWorker, VerifierFailed, WrongCount
+from verifiers.worker import START_SECONDS, Worker, WorkerError, WorkerTimeout
 
 _PROGRAM = Path(__file__).resolve().parent / "isolated_program.py"
 _MAX_REPLY = 1 << 26
@@ -39,6 +39,7 @@ class Isolated:
 
     def __init__(self, node: Mapping[str, object], allow: Sequence[str] = (), memory_mib: int = 4096) -> None:
         told = json.dumps([dict(node), list(allow), sys.path])
+        self._target, self._memory_mib = node.get("_target_"), memory_mib
         self._worker = Worker(
             _PROGRAM, [told], deadline=START_SECONDS, memory_mib=memory_mib, spare=False, max_reply=_MAX_REPLY,
             trusted=True,
@@ -51,7 +52,9 @@ class Isolated:
 
     def metrics(self) -> dict[str, float]:
         """What the verifier counts; nothing if it counts nothing, or its worker was just killed."""
-        return cast("dict[str, float]", self._do("metrics")["metrics"]) if self._built and self.facts["metrics"] else {}
+        if not (self._built and self.facts["metrics"]):
+            return {}
+        return cast("dict[str, float]", self._do("metrics", seconds=min(remaining(), START_SECONDS))["metrics"])
 
     def close(self) -> None:
         """End the worker."""
@@ -65,8 +68,13 @@ class Isolated:
         except RaisedInWorker as error:
             self.close()
             raise ConfigError(str(error)) from error
+        except OutOfMemory as error:
+            limit = f"{self._memory_mib} MiB (runtime.verifier_memory_mib)"
+            raise ConfigError(f"{self._target} cannot be built in {limit}: {error}") from error
+        except WorkerTimeout as error:
+            raise ConfigError(f"{self._target} was not built within {START_SECONDS:g} seconds") from error
         except WorkerError as error:
-            raise ConfigError(f"the verifier's worker ended while it was being built: {error}") from error
+            raise ConfigError(f"{self._target} ended its worker while it was being built: {error}") from error
 
     def _restore(self) -> None:
         self._build()
@@ -86,6 +94,8 @@ class Isolated:
         if failed == "memory":
             self.close()
             raise OutOfMemory(str(reply["error"]))
+        if failed == "wrong_count":
+            raise WrongCount(str(reply["error"]))
         if failed is not None:
             error = RaisedInWorker(str(reply["error"]))
             error.add_note(str(reply["traceback"]))
@@ -94,7 +104,8 @@ class Isolated:
 
 
 class Remembering(Isolated):
-    """An isolated verifier with state: it survives its own worker, and travels in checkpoints."""
+    """An isolated verifier with state: it survives its own worker, and travels in checkpoints. Raises
+    ``VerifierFailed`` where its state cannot be saved or loaded: the run could not be resumed."""
 
     def __init__(self, node: Mapping[str, object], allow: Sequence[str] = (), memory_mib: int = 4096) -> None:
         self._kept = tempfile.TemporaryDirectory(prefix="sparring-state-")
@@ -103,19 +114,28 @@ class Remembering(Isolated):
         super().__init__(node, allow, memory_mib)
 
     def __call__(self, cases: Sequence[Case]) -> list[float]:
-        scores = super().__call__(cases)
-        self._since.append([dict(case) for case in cases])
+        whole = False
+        try:
+            scores = super().__call__(cases)
+            whole = len(scores) == len(cases)
+        finally:
+            if not whole:  # what a failed call has left in its memory is forgotten: the next call starts a fresh worker
+                self.close()
+        if whole:
+            self._since.append([dict(case) for case in cases])
         return scores
 
     def save(self, folder: Path) -> None:
-        self._do("save", str(folder.resolve()))
-        self._keep(folder)
+        self._move("save", folder)
 
     def load(self, folder: Path) -> None:
-        self._do("load", str(folder.resolve()))
-        self._keep(folder)
+        self._move("load", folder)
 
-    def _keep(self, folder: Path) -> None:
+    def _move(self, what: str, folder: Path) -> None:
+        try:
+            self._do(what, str(folder.resolve()))
+        except (WorkerError, OutOfMemory, RaisedInWorker) as error:
+            raise VerifierFailed(f"{self._target} cannot {what} its state: {error}") from error
         shutil.rmtree(self._kept.name)
         shutil.copytree(folder, self._kept.name)
         self._has_kept = True

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from verifiers.worker import serve
+from verifiers.part import WrongCount, listed
+from verifiers.worker import end_group, serve
+
+LOOK_SECONDS = 1.0
+"""Between looks at whether the trainer still lives."""
 
 
 class Program:
@@ -45,8 +52,11 @@ class Program:
         }
 
     def call(self, cases: Sequence[Mapping[str, str]]) -> dict[str, object]:
-        scores = self._verifier(cases)
-        return {"scores": [_told(score) for score in cast("Any", scores)] if isinstance(scores, Iterable) else None}
+        try:
+            scores = listed(self._verifier(cases))
+        except WrongCount as error:
+            return {"failed": "wrong_count", "error": str(error)}
+        return {"scores": [_told(score) for score in scores]}
 
     def metrics(self, _: object) -> dict[str, object]:
         return {"metrics": {str(name): float(value) for name, value in self._verifier.metrics().items()}}
@@ -66,11 +76,19 @@ def _told(score: object) -> float | str | None:
         return None
     try:
         return float(cast("Any", score))
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last for a tensor of several numbers
         return repr(type(score))
+
+
+def _watch(parent: int) -> None:
+    """End with the trainer even in the midst of a call: only between calls does ``serve`` see its input end."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    end_group()
 
 
 if __name__ == "__main__":
     _node, _allow, _path = json.loads(sys.argv[1])
     sys.path.extend(entry for entry in _path if entry not in sys.path)
+    threading.Thread(target=_watch, args=[os.getppid()], daemon=True).start()
     serve(Program(_node, _allow).answer)

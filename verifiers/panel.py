@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,13 @@ class Panel:
             raise ValueError("a panel needs at least one verifier, as verifier/parts=[sympy_solver@score]")
         if not deadline > 0:
             raise ValueError(f"deadline must be above 0 seconds, not {deadline}")
+        if max_failed_steps < 1:
+            raise ValueError(f"max_failed_steps must be at least 1, not {max_failed_steps}")
+        if passes != passes:
+            raise ValueError("passes must be a number: nothing is below nan, and nothing above")
+        for name, verifier in verifiers.items():
+            if isinstance(verifier, Panel):
+                verifier.check_nests(name)
         self.verifiers = verifiers
         self.deadline, self.passes, self.rule = deadline, passes, combine
         self.gates, self.vetoes = (_names(key, named, verifiers) for key, named in (("gate", gate), ("veto", veto)))
@@ -78,8 +86,7 @@ class Panel:
 
     def __call__(self, cases: Sequence[Case]) -> list[float]:
         """One score for each case, for a panel inside another."""
-        if self.rule is None:
-            raise ValueError(f"this panel gives {', '.join(self.parts)}: to make one score of them set combine=mean")
+        self.check_nests()
         return [action.move[COMBINED] for action in self.begin(cases)()]
 
     def metrics(self) -> dict[str, float]:
@@ -107,6 +114,13 @@ class Panel:
         for name, verifier in self.verifiers.items():
             if isinstance(verifier, Stateful) and (folder / name).is_dir():
                 verifier.load(folder / name)
+
+    def check_nests(self, name: str = "") -> None:
+        """Raise ``ValueError`` unless this panel gives one score, which another panel calls ``name``."""
+        if self.rule is None:
+            inside = f"the panel {name!r}" if name else "this panel"
+            setting = f"{name}.combine=mean" if name else "combine=mean"
+            raise ValueError(f"{inside} gives {', '.join(self.parts)}: to make one score of them set {setting}")
 
     def _pass_gates(self, cases: Sequence[Case]) -> tuple[dict[int, float], list[int]]:
         """The cases that a gate has decided, with their scores, and the others."""
@@ -141,6 +155,10 @@ class Panel:
         return [Action(moves[i]) for i in range(len(moves))]
 
     def _check_rule(self) -> None:
+        named = [*self.gates, *self.vetoes]
+        for name in named:
+            if named.count(name) > 1:
+                raise ValueError(f"{name!r} is named twice by gate and veto: a part is one or the other, once")
         if not self._weighed:
             raise ValueError("every part is a gate or a veto: no verifier is left to give a score")
         if self.rule is not None and self.rule not in RULES:
@@ -154,6 +172,8 @@ class Panel:
         for part, weight in self.weights.items():
             if part not in self._weighed:
                 raise ValueError(f"weights names {part!r}; the parts that count are {', '.join(self._weighed)}")
+            if not math.isfinite(weight):
+                raise ValueError(f"weights.{part}={weight}: a weight is a finite number")
             if weight < 0 and self.rule == "mean":
                 raise ValueError(f"weights.{part}={weight}: a mean takes no negative weight; combine=sum does")
         if self.rule == "mean" and not sum(self.weights.get(part, 1.0) for part in self._weighed):

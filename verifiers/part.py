@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextvars import copy_context
 from statistics import fmean, pstdev
 from typing import cast
@@ -54,6 +54,7 @@ class Part:
         self._apart = getattr(verifier, "runs_in", "main") == "thread"
         self._latest: threading.Thread | None = None  # the last call in a thread
         self._lost: threading.Thread | None = None  # one that was given up and still runs
+        self._seconds = math.inf  # the latest call's deadline, which holds for the metrics too
         self._failed_in_a_row = 0
         self._counts: Counter[str] = Counter()
         self._scores: list[float] = []
@@ -62,6 +63,7 @@ class Part:
         """Begin to judge ``cases``, beside others if the verifier can; the job waits for the scores and may raise
         ``VerifierFailed``. A verifier of this process's main thread is called when the job is asked. Calls of one
         verifier follow each other in order, and jobs are to be asked in that order."""
+        self._seconds = seconds
         if not cases:
             return lambda: []
         found: list[list[object] | Exception] = []
@@ -111,7 +113,8 @@ class Part:
         own = getattr(self.verifier, "metrics", None)
         if own is not None:
             try:
-                metrics |= {f"verifiers/{self.name}/{name}": float(value) for name, value in own().items()}
+                with deadline(self._seconds), backstop(self._seconds + GRACE):
+                    metrics |= {f"verifiers/{self.name}/{name}": float(value) for name, value in own().items()}
             except Exception as error:  # its scores stand; only its counters are lost
                 self._counts["metrics_failed"] += 1
                 log.error("verifier %r has no metrics for this step", self.name, exc_info=error)
@@ -126,7 +129,7 @@ class Part:
         shown = [dict(case) for case in cases]  # a verifier that writes into its cases must not change the episode
         try:
             with deadline(seconds), backstop(seconds + GRACE if interrupt else math.inf):
-                scores = _listed(self.verifier(shown))
+                scores = listed(self.verifier(shown))
             if len(scores) != len(cases):
                 raise WrongCount(f"{len(scores)} scores for {len(cases)} cases")
             found.append(scores)
@@ -158,7 +161,7 @@ class Part:
         """The score as a finite float; text, None and infinities are nan and counted."""
         try:
             value = math.inf if isinstance(score, (str, bytes)) else float(score)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last for a tensor of several numbers
             value = math.inf
         if math.isinf(value):
             self._counts["not_a_number"] += 1
@@ -166,10 +169,12 @@ class Part:
         return value
 
 
-def _listed(scores: object) -> list[object]:
-    """What a verifier gave, if it can be gone through: its promise is no fact."""
-    if not isinstance(scores, Iterable):
-        raise WrongCount(f"{type(scores).__name__} instead of a list of scores")
+def listed(scores: object) -> list[object]:
+    """What a verifier gave, if it can be gone through in order: its promise is no fact. The keys of a mapping, the
+    members of a set and the bytes of a string would pass for scores. Raises ``WrongCount``."""
+    kind = type(scores).__name__
+    if not isinstance(scores, Iterable) or isinstance(scores, (Mapping, Set, str, bytes, bytearray)):
+        raise WrongCount(f"{kind} instead of a list of scores")
     return list(cast("Iterable[object]", scores))
 
 

@@ -123,7 +123,7 @@ class _Talk:
             if left <= 0:
                 raise ProgramFailed("timeouts", "did not end in time")
             # A grandchild may hold the pipes open, so the end of the program is looked for as well.
-            ended = _has_ended(self.child)
+            ended = has_ended(self.child)
             slice_ = 0.0 if ended else 0.05 if self._open else 0.002
             events = self._poller.poll(min(left, slice_) * 1000)
             read = [self._read(number) for number, _ in events if number != self._in]
@@ -160,7 +160,7 @@ class _Talk:
         return bool(chunk)
 
 
-def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+def has_ended(child: subprocess.Popen[bytes]) -> bool:
     """Without reaping it, so that its number and its group's stay its own."""
     if not hasattr(os, "waitid"):  # an old Python on macOS: the group is then killed a moment too late
         return child.poll() is not None

@@ -22,8 +22,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn, cast
 
+from verifiers.run_program import has_ended
+
 MAX_REPLY = 1 << 20
 """Default bound on one reply, bytes."""
+MAX_LOG = 1 << 20
+"""What a child may have printed, bytes, before it is forgotten."""
 START_SECONDS = 120.0
 """How long the child may take to import and say that it is ready; a loaded machine is slow, not broken."""
 
@@ -90,7 +94,10 @@ class _Process:
             left = until - time.monotonic()
             if left <= 0:
                 raise WorkerTimeout("no reply before the deadline")
-            for descriptor, _event in poller.poll(left * 1000):
+            events = poller.poll(min(left, 1.0) * 1000)
+            if not events and has_ended(self.child):  # a child of its own holds the reply pipe open
+                raise self._died("ended without a reply")
+            for descriptor, _event in events:
                 if descriptor == self.stdin.fileno():
                     try:
                         pending = pending[os.write(descriptor, pending[:65_536]) :]
@@ -106,6 +113,9 @@ class _Process:
                     if len(received) > max_reply:
                         raise self._died(f"replied with more than {max_reply} bytes")
                     if received.endswith(b"\n"):
+                        if self.log.seek(0, os.SEEK_END) > MAX_LOG:  # the place in the file is shared with the child
+                            self.log.seek(0)
+                            self.log.truncate()
                         return bytes(received)
 
     def _died(self, what: str) -> WorkerDied:
@@ -116,11 +126,12 @@ class _Process:
     def kill(self) -> None:
         """Kill the group, reap the child, close the pipes. In a fork of the owner only the descriptors are closed."""
         if os.getpid() == self.owner:
-            if self.child.poll() is None:
-                try:
-                    os.killpg(self.child.pid, signal.SIGKILL)
-                except ProcessLookupError:  # between Popen and setsid there is no group yet
-                    self.child.kill()
+            # Even if the child has ended, for it may have left others behind; and before it is reaped: until then its
+            # number is nobody else's.
+            try:
+                os.killpg(self.child.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):  # nobody, or only what waits to be reaped
+                self.child.kill()
             self.child.wait()
         for pipe in (self.stdin, self.stdout, self.log):
             pipe.close()
@@ -198,7 +209,7 @@ class Worker:
     def _serving(self) -> _Process:
         if self._processes and self._processes[0].owner != os.getpid():  # we are a fork: these are our parent's
             _kill_all(self._processes)
-        dead = [process for process in self._processes if process.child.poll() is not None and process.ready]
+        dead = [process for process in self._processes if has_ended(process.child) and process.ready]
         for process in dead:
             self._processes.remove(process)
             process.kill()
@@ -234,12 +245,16 @@ def serve(handle: Callable[[object], object]) -> NoReturn:
     """The child's side: say ready, answer each request with ``handle(request)`` until the input ends.
 
     An exception in ``handle`` ends the process with its traceback in the log: the parent reports it and starts another.
-    What the program prints goes to the log, so that nothing but replies is on the reply pipe.
+    What the program prints goes to the log, so that nothing but replies is on the reply pipe; what it or a program that
+    it starts reads is empty, so that nobody else takes a request.
     """
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
     replies.write(b"ready\n")
-    for line in sys.stdin.buffer:
+    for line in requests:
         number, deadline, request = cast("tuple[int, float, object]", tuple(json.loads(line)))
         # The kernel's limit is for a child that has lost its parent: the parent's deadline comes first.
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -249,4 +264,11 @@ def serve(handle: Callable[[object], object]) -> NoReturn:
         view = memoryview(reply)
         while view:
             view = view[replies.write(view) :]
-    os._exit(0)  # no atexit work: the parent is gone
+    end_group()
+
+
+def end_group() -> NoReturn:
+    """End this worker, without its atexit work, and what it has started: the parent is gone."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)

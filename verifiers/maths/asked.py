@@ -92,7 +92,7 @@ def with_roots(found: Question, values: Sequence[Fraction | Node]) -> Solved:
 def reference_tree(text: str) -> Node | None:
     """The reference's tree; None where it cannot be read or is undefined, like 1/0."""
     try:
-        node = read(next(candidates(text)))
+        node = read(next(candidates(text), ""))
     except Unreadable:
         return None
     try:

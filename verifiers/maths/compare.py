@@ -51,7 +51,7 @@ class Rational:
 
 def same(reference: Node, answer: Node, leaf: Leaf) -> bool:
     """Whether the answer is the reference. Raises ``Undecided`` where ``leaf`` does."""
-    reference, answer = unlabel(reference, answer)
+    reference, answer = unlabel(_named_first(reference), _named_first(answer))
     kinds = {reference.op, answer.op}
     if "word" in kinds:
         return _words(reference, answer, leaf)
@@ -79,10 +79,16 @@ def same(reference: Node, answer: Node, leaf: Leaf) -> bool:
     return _ordered(reference.args, answer.args, leaf)
 
 
+def _named_first(node: Node) -> Node:
+    """``5 = x`` as ``x = 5``."""
+    turned = node.op == "rel" and node.text == "=" and node.args[1].op == "sym" and not symbols(node.args[0])
+    return Node("rel", "=", node.args[::-1]) if turned else node
+
+
 def unlabel(reference: Node, answer: Node) -> tuple[Node, Node]:
     """Take the name off ``x = 5`` where the other side has none: a relation is compared with a relation only."""
     if reference.op != "rel" or answer.op != "rel":
-        reference, answer = bare(reference), bare(answer)
+        reference, answer = reference if _curve(reference) else bare(reference), bare(answer)
     return reference, answer
 
 
@@ -94,6 +100,12 @@ def bare(node: Node, name: str | None = None) -> Node:
     if node.op == "list":
         return Node("list", "", tuple(part.args[1] if _label(part) else part for part in node.args))
     return node.args[1]
+
+
+def _curve(node: Node) -> bool:
+    """Whether ``y = 2x + 1`` is asked for as an equation: a name from x, y, z for an expression in the others."""
+    axes = {"x", "y", "z"}
+    return node.op == "rel" and _label(node) in axes and bool(symbols(node.args[1]) & axes)
 
 
 def _label(node: Node) -> str:

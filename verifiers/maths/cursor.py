@@ -28,6 +28,11 @@ class Cursor:
             return True
         return False
 
+    def raised(self) -> bool:
+        """Whether the token just read is an exponent or a base without braces: ``x^2 \\frac{1}{2}`` has no 2 1/2."""
+        before = "".join(token.text for token in self.tokens[: self.position - 1])
+        return before.rstrip("+-").endswith(("^", "_"))
+
     def expect(self, text: str) -> None:
         if not self.take(text):
             raise Unreadable(f"expected {text!r}, found {self.peek().text!r}")

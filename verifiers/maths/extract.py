@@ -17,6 +17,8 @@ _SAID = re.compile(
 """A last line that only leads up to the answer: "So the total is 48", "Thus, 48"."""
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).){0,2000})</answer>", re.IGNORECASE | re.DOTALL)
 _SENTENCE_END = re.compile(r"\.\s+(?=[A-Z])")
+_MATHS_FIRST = re.compile(r"\A\$([^$]{1,500})(?<!\\)\$\s{0,4}(?=[a-zA-Z\\%][^$]*\Z)")
+"""Maths that its unit follows outside of the dollars: "$5$ cm"."""
 _WRAPPERS = (
     ("**", "**"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("`", "`"), ("__", "__"), ('"', '"'),
 )  # fmt: skip
@@ -97,7 +99,8 @@ def trim(text: str) -> str:
             text = text[1:]
         for left, right in _WRAPPERS:
             inner = text[len(left) : -len(right)]
-            if text.startswith(left) and text.endswith(right) and inner and left not in inner:
+            if text.startswith(left) and text.endswith(right) and inner and left not in inner.replace("\\$", ""):
                 text = inner
+        text = _MATHS_FIRST.sub(r"\1 ", text)
         if text == before:
             return text

@@ -44,7 +44,7 @@ class Expression(Cursor):
             elif self.take("bmod", "mod"):
                 node = Node("mod", "", (node, self.unary()))
             elif self.starts_factor():
-                node = self._juxtapose(node, self.power())
+                node = Node("mul", "", (node, self.power()))
             else:
                 return node
 
@@ -54,13 +54,6 @@ class Expression(Cursor):
             numerals = all(child.op == "num" for child in quotient.args)
             if not numerals or self.peek().text in ("(", "[", "{"):
                 raise Unreadable("a/b c has two readings")
-
-    def _juxtapose(self, left: Node, right: Node) -> Node:
-        if left.op == "num" and right.op == "div" and all(child.op == "num" for child in right.args):
-            whole, (top, bottom) = left.text, (child.text for child in right.args)
-            if whole.isdigit() and top.isdigit() and bottom.isdigit() and 0 < int(top) < int(bottom):
-                return ratio(int(whole) + Fraction(int(top), int(bottom)))  # 2 \frac{1}{2} is a mixed number
-        return Node("mul", "", (left, right))
 
     def starts_factor(self) -> bool:
         """Whether a factor without a multiplication sign follows. A bare number never does: "2 3" is no product."""
@@ -129,7 +122,7 @@ class Expression(Cursor):
         raise Unreadable(f"no value starts with {token.text!r}")
 
     def _number(self, token: Token) -> Node:
-        """A literal, a repeating decimal ``0.\\overline{9}`` or a mixed number ``2 1/2``."""
+        """A literal, a repeating decimal ``0.\\overline{9}`` or a mixed number ``2 1/2``, ``2 \\frac{1}{2}``."""
         if "o" in token.text:
             return repeating(token.text)
         node = Node("num", token.text)
@@ -137,11 +130,16 @@ class Expression(Cursor):
         if after.kind == "word" and after.text in POWERS:
             self.position += 1
             return Node("mul", "", (node, Node("pow", "", (integer(10), integer(POWERS[after.text])))))
-        if after.kind == "num" and after.spaced and token.text.isdigit() and after.text.isdigit():
-            bottom = self.peek(2)
-            if self.peek(1).text == "/" and bottom.text.isdigit() and 0 < int(after.text) < int(bottom.text):
-                self.position += 3
-                return ratio(int(token.text) + Fraction(int(after.text), int(bottom.text)))
+        places = (0, 1, 3, 4, 6) if after.text == "frac" and not self.raised() else ()
+        if after.kind == "num" and after.spaced and self.peek(1).text == "/":
+            top, bottom, length = after.text, self.peek(2).text, 3
+        elif "".join(self.peek(place).text for place in places) == "frac{}{}":
+            top, bottom, length = self.peek(2).text, self.peek(5).text, 7
+        else:
+            return node
+        if all(text.isdigit() for text in (token.text, top, bottom)) and 0 < int(top) < int(bottom):
+            self.position += length
+            return ratio(int(token.text) + Fraction(int(top), int(bottom)))
         return node
 
     def _group(self) -> Node:
@@ -151,6 +149,8 @@ class Expression(Cursor):
         items = [self.value()]
         while self.take(",", ";"):
             items.append(self.value())
+        if len(items) == 1 and self.take("over"):  # TeX's own fraction
+            items = [Node("div", "", (items[0], self.value()))]
         self.expect("}")
         return items[0] if len(items) == 1 else Node("set", "", tuple(items))
 
@@ -267,7 +267,7 @@ class Expression(Cursor):
             return node.args if node.op == "bracket" else (node,)
         node = Node("neg", "", (self.power(),)) if self.take("-") else self.power()
         while self.starts_factor() and self.peek().text not in FUNCTIONS and self.peek().text != "(":
-            node = self._juxtapose(node, self.power())
+            node = Node("mul", "", (node, self.power()))
         return (node,)
 
     def _matrix(self) -> Node:

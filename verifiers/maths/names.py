@@ -10,10 +10,26 @@ GREEK = frozenset(
 )
 CONSTANTS = {"pi": "pi", "e": "e", "i": "i", "infty": "inf", "infinity": "inf", "inf": "inf", "oo": "inf"}
 BRACKETS = {"(": ")]", "[": ")]", "\\{": ("\\}",)}
-MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "vmatrix", "array"})
+MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "array"})
 WORDS = frozenset({"or", "and", "mod", "square", "cubic", "sq", "per", "percent"})
 """Words that have a meaning of their own, and so are no product of their letters."""
 NOT_FACTORS = frozenset(
-    {"pm", "cup", "setminus", "cap", "in", "bmod", "mod", "degree", "approx", "end", "to", "reals", "rfloor", "rceil"}
+    {
+        "pm",
+        "cup",
+        "setminus",
+        "cap",
+        "in",
+        "bmod",
+        "mod",
+        "degree",
+        "approx",
+        "end",
+        "over",
+        "to",
+        "reals",
+        "rfloor",
+        "rceil",
+    }
 )
 """Commands that never begin a factor without a multiplication sign."""

@@ -120,7 +120,7 @@ def _samples(left: Node, right: Node) -> list[tuple[Any, Any, Any]]:
 
 
 def build(node: Node) -> Any:
-    """The sympy object of a tree. Raises ``NotRational`` for what has none."""
+    """The sympy object of a tree. Raises ``NotRational`` for what has none, ``Undefined`` for ``\\max i``."""
     match node.op:
         case "num" | "rat":
             value = rational(node, FULL_BITS)
@@ -135,7 +135,11 @@ def build(node: Node) -> Any:
             value = rational(node, FULL_BITS)  # under the budget, not by sympy
             return sympy.Rational(value.numerator, value.denominator)
         case "fn" if node.text in _SYMPY:
-            return _SYMPY[node.text](*(build(child) for child in node.args))
+            arguments = [build(child) for child in node.args]
+            try:
+                return _SYMPY[node.text](*arguments)
+            except ValueError as error:  # the largest of numbers that have no order
+                raise Undefined from error
         case "pow":
             try:  # a rational power is computed under the budget, not by sympy
                 value = rational(node, FULL_BITS)

@@ -44,6 +44,8 @@ _LATEX = [
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
+    (re.compile(r"(\\begin\s*\{array\})\s*\{[lcr|\s]{0,99}\}"), r"\1"),  # how columns are aligned
+    (re.compile(r"\\(?:mathrm|operatorname)\s*\{\s*([ei])\s*\}"), r" \1 "),
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
     (re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![a-zA-Z]))"), r"\\reals "),
     (re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{\s*(-?\d[\d.,]*)\s*\}"), r"\1"),

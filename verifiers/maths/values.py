@@ -22,6 +22,8 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|mathbf)\
 _WORDS = re.compile(r"[^\W_][\w '\-]*", re.UNICODE)
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _COUNT = re.compile(r"-?\d+(?: ([a-z]+))?")
+_CLOCK = re.compile(r"(\d{1,2}:\d\d) ?([ap])\.? ?m\.?", re.IGNORECASE)
+_IN_BASE = re.compile(r"(\d[\dA-F]*)_ ?\{? ?(\d{1,2}) ?\}?")
 _DERIVATIVE = re.compile(
     r"\\frac\s*\{\s*(?:d|\\partial)\s*(?:\^\s*\{?\d\}?)?\s*\w?\s*\}\s*\{\s*(?:d|\\partial)\s*[a-zA-Z]\s*(?:\^\s*\{?\d\}?)?\s*\}"
 )
@@ -47,7 +49,12 @@ def read(text: str) -> Node:
     if builder is not None:
         text = builder["condition"]
     words = _words(text)
+    if words is None and "," in text:  # names, not prose: one or two words each
+        parts = _TEXT_COMMAND.sub(r" \1 ", text).split(",")
+        listed = [_words(part) if len(part.split()) < 3 else None for part in parts]
+        words = None if None in listed else Node("list", "", tuple(filter(None, listed)))
     if words is not None:
+        check_budgets(words)
         return words
     if text.endswith(("€", "£")):
         text = text[-1] + text[:-1].rstrip()
@@ -72,6 +79,9 @@ def _words(text: str) -> Node | None:
     bare = _TEXT_COMMAND.sub(r" \1 ", text)
     wrapped = bare != text
     bare = " ".join(bare.strip().strip("()" if wrapped else "").split())
+    name = _CLOCK.fullmatch(bare) or _IN_BASE.fullmatch(bare)
+    if name is not None:  # a time of day, or digits in a base: as it is written
+        return Node("word", " ".join(name.groups()).lower())
     if not _WORDS.fullmatch(bare):
         return None
     if wrapped and len(bare) == 1 and bare.isalpha():
@@ -266,14 +276,12 @@ def _algebraic_unit(node: Node) -> Node:
             exponent, right = int(right.args[1].text), right.args[0]
         known = lookup(right.text) if right.op == "sym" else None
         if known is None:
-            return node
+            break
         unit.append((known, exponent if value.op == "mul" else -exponent))
         value = left
     if not unit:
         return node
-    try:
-        rational(value)
-    except (NotRational, TooBig, Undefined):
+    if any(here.op in COMPOSITES | {"sym"} or (here.op == "const" and here.text != "pi") for here in walk(value)):
         return node
     dimension, factor = combine(unit)
     return Node("quantity", dimension, (value, ratio(factor), node))
