@@ -283,8 +283,8 @@ def main(cfg: DictConfig) -> None:
 
 
 def cli(words: list[str]) -> int:
-    """The command line; returns the exit status."""
-    return run(main, words)
+    """The command line; returns the exit status. A mode may stand alone: ``python main.py doctor``."""
+    return run(main, [f"mode={word}" if word in MODES else word for word in words])
 
 
 if __name__ == "__main__":

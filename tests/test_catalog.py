@@ -168,3 +168,9 @@ def test_packages_are_found_without_importing_them(tmp_path: Path, monkeypatch: 
     assert locate_module("quiet") == tmp_path / "quiet" / "__init__.py" and locate_module("quiet.x") is None
     (found,) = (each for each in find_plugins() if each.name == "quiet")
     assert (found.label, found.error, "quiet" in sys.modules) == ("quiet 1.2", "", False)
+
+
+def test_a_mode_may_stand_alone() -> None:
+    command = [sys.executable, str(ROOT / "main.py"), "list", "kind=learner"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("learner=frozen"), done.stdout + done.stderr
