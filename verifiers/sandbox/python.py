@@ -1,7 +1,7 @@
 """The Python side of a jail: compiles a program, calls its function or runs it as a script, tells the values.
 
-A module for another language offers the same: ``warm()``, called once in the worker before it shuts itself in, and
-``run()``, called in each jail, which never returns. The request is on descriptor 0: its length in decimal and a
+A module for another language offers the same: ``warm(cut_off)``, called once in the worker before it shuts itself in,
+and ``run()``, called in each jail, which never returns. The request is on descriptor 0: its length in decimal and a
 newline, then that many bytes of JSON (``mode``, ``source``, ``function``, ``inputs``, ``value_bytes``); what follows is
 the program's stdin. What it finds goes to descriptor 3, one line each:
 
@@ -50,12 +50,21 @@ _MAX_TEXT = 300
 
 _ours: list[str] = []  # modules that no program is to import
 
+_RARER = """
+    argparse ast asyncio bz2 cProfile codecs colorsys concurrent.futures configparser ctypes decimal difflib email
+    email.message encodings.idna getopt getpass gettext graphlib gzip hashlib hmac html html.parser inspect ipaddress
+    json.tool lzma mimetypes multiprocessing multiprocessing.pool pathlib pickle platform plistlib profile pstats
+    sched secrets selectors shlex shutil socket socketserver sqlite3 ssl subprocess symtable sysconfig tarfile tomllib
+    tracemalloc unittest unittest.mock urllib.parse urllib.request uuid xml.dom.minidom xml.etree.ElementTree xml.sax
+    xmlrpc.client zipfile zoneinfo
+"""
 _write, _leave = os.write, os._exit  # bound now: a program may patch what it likes
 
 
-def warm() -> None:
-    """Import what programs import: it saves time, and needs no file when the jail can reach none."""
-    for name in _WARM.split():
+def warm(cut_off: bool) -> None:
+    """Import what programs import: it saves time. A jail that is ``cut_off`` may not reach the library's files, so what
+    is rarer is imported too."""
+    for name in (_WARM + _RARER if cut_off else _WARM).split():
         with contextlib.suppress(ImportError):  # a Python that was built without it
             importlib.import_module(name)
     _ours.extend(name for name in sys.modules if name.partition(".")[0] == "verifiers")
