@@ -28,7 +28,7 @@ from verifiers.sandbox.jail import Bounds, Mode, Warden
 PROGRAMS = {"python": "verifiers.sandbox.python"}
 """Name -> the module that runs programs of that language; its docstring says what such a module must offer."""
 _LONGEST, _SHORTEST = 0.1, 0.003  # seconds between two looks at a program's clock
-_IDLE = 0.1  # who uses less of the machine than this and waits for none of it has gone to sleep
+_IDLE = 0.5  # who neither ran nor waited for a core for this share of its time has slept, however busy it was between
 
 
 class Language(Protocol):
@@ -181,7 +181,7 @@ class _Zygote:
                 waited = max(waited, int(self._read(f"{host.split()[1]}/task/{task}/schedstat").split()[1]) / 1e9)
         except (OSError, StopIteration, ValueError, IndexError):
             return False  # a kernel that does not count it: nothing is known
-        return self._used(job) + waited < _IDLE * wall
+        return wall - self._used(job) - waited > _IDLE * wall
 
     def _read(self, path: str) -> str:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
