@@ -24,7 +24,7 @@ from verifiers.sandbox import probe
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("linux-ns", "linux-landlock")
 CLASSES = {
-    "secrets": 12, "write": 9, "kill": 7, "network": 6, "kernel": 10, "bomb": 16, "time": 17, "output": 8, "process": 6,
+    "secrets": 12, "write": 9, "kill": 7, "network": 6, "kernel": 10, "bomb": 16, "time": 18, "output": 8, "process": 6,
     "crash": 8, "parser": 11, "value": 16, "forgery": 25, "tests": 12, "next": 7, HONEST: 20,
 }  # fmt: skip
 """How many files of each class: one that is lost would not be missed otherwise."""
