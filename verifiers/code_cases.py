@@ -10,6 +10,7 @@ import json
 import keyword
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,7 +23,9 @@ MAX_TESTS = 1_000
 MAX_DEPTH = 20
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
-_FENCE = re.compile(r" {0,3}(`{3,})[ \t]*([^`\n]*?)[ \t\r]*")
+_FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
+_LANGUAGE = re.compile(r"\{?[ \t]*\.?([\w+#-]+)")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # splitlines() would take a form feed in a string for an end
 _PYTHON = frozenset({"", "python", "python3", "py"})
 _ASSERTED = re.compile(r"^[ \t]*assert\b(.*)$", re.MULTILINE)
 _CALLED = re.compile(r"(?<![\w.])([^\W\d]\w*)\(")
@@ -83,29 +86,41 @@ def spoken(text: str) -> str:
 def block(text: str, languages: frozenset[str] = _PYTHON) -> str:
     """The last fenced block of one of ``languages`` outside ``<think>``, or the whole text where no fence opens.
 
-    A block that never closes ends with the text, as one does that was cut at its length. Where there are fences but
-    none of the languages, there is no block: "".
+    Fences are CommonMark's: of backticks or tildes, indented by up to three spaces, which the block's lines then lose;
+    the language is the first word behind one. A block that says its language goes before those that say none, which
+    often show an output; blank ones do not count. A block that never closes ends with the text, as one does that was
+    cut at its length. Where there are fences but none of the languages, there is no block: "". A byte order mark at
+    the start is no part of a program.
     """
-    text = spoken(text)
-    found, inside, fenced = "", list[str](), False
-    opened = language = ""
-    for line in text.splitlines(keepends=True):
-        fence = _FENCE.fullmatch(line.rstrip("\n"))
-        if fence is None:
-            if opened:
-                inside.append(line)
-        elif not opened:
-            opened, language, fenced = fence[1], fence[2].lower(), True
+    text = spoken(text).removeprefix("\ufeff")
+    found = dict[bool, str]()  # by whether it says its language
+    inside, fenced = list[str](), False
+    opened = language = indent = ""
+
+    def close() -> None:
+        inner = "".join(inside)
+        if language in languages and inner.strip():
+            found[bool(language)] = inner.removeprefix("\ufeff")
+
+    for line in _LINE.findall(text):
+        fence = _FENCE.fullmatch(line)
+        if fence is not None and not opened:
+            indent, opened, language, fenced = fence[1], fence[2], _language(fence[3].strip()), True
             inside = []
-        elif not fence[2] and len(fence[1]) >= len(opened):
-            if language in languages:
-                found = "".join(inside)
+        elif fence is not None and not fence[3].strip(" \t\r\n") and fence[2].startswith(opened):
+            close()
             opened = ""
-        else:
-            inside.append(line)
-    if opened and language in languages and "".join(inside).strip():
-        found = "".join(inside)
-    return found if fenced else text
+        elif opened:
+            inside.append(line[min(len(indent), len(line) - len(line.lstrip(" "))) :])
+    if opened:
+        close()
+    return found.get(True, found.get(False, "")) if fenced else text
+
+
+def _language(info: str) -> str:
+    """``python title="a.py"``, ``{.python}`` and ``Python:a.py`` are all python; "" only where nothing is said."""
+    word = _LANGUAGE.match(info)
+    return word[1].lower() if word else info
 
 
 def read_tests(case_reference: str, case_tests: str = "", case_function: str = "") -> Tests:
@@ -182,7 +197,7 @@ def _asserts(function: object, tests: object) -> Asserts:
 def _name(function: object) -> str:
     if not isinstance(function, str) or not function.isidentifier() or keyword.iskeyword(function):
         raise UnreadableTests("function is a name")
-    return function
+    return unicodedata.normalize("NFKC", function)  # as the compiler does with names
 
 
 def _deeper_than(value: object, depth: int) -> bool:
