@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfplay.curves import dress
 from selfplay.screen import harmless, number
 
 Report = Mapping[str, Any]
@@ -68,7 +69,6 @@ def draw(report: Report, out: Path) -> Path:
     The object interface of Matplotlib, never pyplot: no window system and no global state is touched.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     figure: Any = Figure(figsize=(8.6, 6.2), dpi=120, layout="constrained")
     for place, (title, unit, statistic) in enumerate(PANELS, start=1):
@@ -84,12 +84,7 @@ def draw(report: Report, out: Path) -> Path:
             ax.axhline(0.0, color="0.6", linewidth=0.8)
         if unit == "share":
             ax.set_ylim(-0.02, 1.02)
-        ax.set_title(title, fontsize=10)
-        ax.set_xlabel("step")
-        ax.set_ylabel(unit)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
+        dress(ax, title, unit)
     figure.axes[0].legend(fontsize=8, frameon=False)
     figure.savefig(out, format="png")
     return out

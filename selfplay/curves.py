@@ -45,7 +45,8 @@ def draw(folder: Path) -> Path:
             ax.plot(steps, values, label=label, linewidth=1.4, **_marker(steps))
         if title == PANELS[0][0]:
             _interval(ax, rows)
-        _finish(ax, title, unit)
+        dress(ax, title, unit)
+        ax.legend(fontsize=8, frameon=False)
     return _write(figure, folder / "curves.png")
 
 
@@ -77,7 +78,8 @@ def compare(runs: Mapping[str, Sequence[Path]], out: Path, keys: Sequence[str]) 
             lows, highs, colour = [*map(min, columns)], [*map(max, columns)], f"C{place}"  # the same in every panel
             ax.plot(steps, means, label=f"{label} (n={len(lines)})", color=colour, linewidth=1.6, **_marker(steps))
             ax.fill_between(steps, lows, highs, color=colour, alpha=0.2, linewidth=0)
-        _finish(ax, key, "mean, band from min to max")
+        dress(ax, key, "mean, band from min to max")
+        ax.legend(fontsize=8, frameon=False)
     return _write(figure, out)
 
 
@@ -120,7 +122,8 @@ def _marker(steps: Sequence[int]) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if len(steps) <= 12 else {}  # a lone point would else be invisible
 
 
-def _finish(ax: Axes, title: str, unit: str) -> None:
+def dress(ax: Axes, title: str, unit: str) -> None:
+    """Title, units, whole steps, a faint grid; what every picture of steps here looks like."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_title(title, fontsize=10)
@@ -129,7 +132,6 @@ def _finish(ax: Axes, title: str, unit: str) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False)
 
 
 def _write(figure: Figure, out: Path) -> Path:

@@ -24,8 +24,8 @@ from verifiers.sandbox import probe
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("linux-ns", "linux-landlock")
 CLASSES = {
-    "secrets": 12, "write": 9, "kill": 7, "network": 6, "kernel": 10, "bomb": 16, "time": 18, "output": 8, "process": 6,
-    "crash": 8, "parser": 11, "value": 16, "forgery": 25, "tests": 12, "next": 7, HONEST: 20,
+    "secrets": 12, "write": 9, "kill": 7, "network": 6, "kernel": 10, "bomb": 17, "time": 20, "output": 8, "process": 6,
+    "crash": 8, "parser": 11, "value": 16, "forgery": 26, "tests": 12, "next": 7, HONEST: 22,
 }  # fmt: skip
 """How many files of each class: one that is lost would not be missed otherwise."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from verifiers.code_cases import block
@@ -25,3 +27,11 @@ from verifiers.code_cases import block
 )
 def test_the_block_that_is_meant(answer: str, program: str) -> None:
     assert block(answer) == program
+
+
+@pytest.mark.parametrize("line", ["```" + " " * 3_000 + "x`", "```a" + " " * 20_000 + "b", "~~~" + " ~" * 20_000])
+def test_a_line_that_is_nearly_a_fence_costs_its_length(line: str) -> None:
+    """An expression that went back over its spaces took 26 s for 3,000 of them, and nothing can interrupt one."""
+    began = time.process_time()
+    block(line)
+    assert time.process_time() - began < 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import pytest
@@ -36,44 +36,25 @@ def grow(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 TREES = st.recursive(LEAF, grow, max_leaves=8)
 
 
-def latex(node: Node) -> str:
-    """The tree in LaTeX, every operand in a group of its own."""
-    parts = [latex(child) for child in node.args]
-    match node.op:
-        case "num" | "sym":
-            return node.text
-        case "const":
-            return "\\pi "
-        case "add":
-            return f"\\left({parts[0]} + {parts[1]}\\right)"
-        case "mul":
-            return f"\\left({parts[0]}\\right) \\cdot \\left({parts[1]}\\right)"
-        case "div":
-            return f"\\dfrac{{{parts[0]}}}{{{parts[1]}}}"
-        case "pow":
-            return f"\\left({parts[0]}\\right)^{{{parts[1]}}}"
-        case "neg":
-            return f"\\left(-\\left({parts[0]}\\right)\\right)"
-        case _:
-            return f"\\{node.text}{{\\left({parts[0]}\\right)}}" if node.text != "sqrt" else f"\\sqrt{{{parts[0]}}}"
+LATEX = {
+    "const": "\\pi ", "add": "\\left({0} + {1}\\right)", "mul": "\\left({0}\\right) \\cdot \\left({1}\\right)",
+    "div": "\\dfrac{{{0}}}{{{1}}}", "pow": "\\left({0}\\right)^{{{1}}}", "neg": "\\left(-\\left({0}\\right)\\right)",
+    "sqrt": "\\sqrt{{{0}}}", "fn": "\\{name}{{\\left({0}\\right)}}",
+}  # fmt: skip
+"""Every operand in a group of its own."""
+TYPED = {
+    "const": "pi", "add": "({1} + {0})", "mul": "({1} * {0})", "div": "(({0})/({1}))", "pow": "(({0})**({1}))",
+    "neg": "(-({0}))", "fn": "{name}({0})",
+}  # fmt: skip
+"""As at a keyboard; sums and products are turned round."""
 
 
-def typed(node: Node) -> str:
-    """The tree as it is typed at a keyboard; sums and products are turned round."""
-    parts = [typed(child) for child in node.args]
-    match node.op:
-        case "num" | "sym":
-            return node.text
-        case "const":
-            return "pi"
-        case "neg":
-            return f"(-({parts[0]}))"
-        case "fn":
-            return f"{node.text}({parts[0]})"
-        case "add" | "mul":
-            return f"({parts[1]} {'+' if node.op == 'add' else '*'} {parts[0]})"
-        case _:
-            return f"(({parts[0]}){'/' if node.op == 'div' else '**'}({parts[1]}))"
+def rendered(node: Node, forms: Mapping[str, str]) -> str:
+    """The tree in the notation of these forms, by operation or by the name of a function."""
+    if node.op in ("num", "sym"):
+        return node.text
+    form = forms.get(node.text) or forms[node.op]
+    return form.format(*(rendered(child, forms) for child in node.args), name=node.text)
 
 
 def changed(node: Node, place: int) -> Node:
@@ -105,8 +86,8 @@ def test_two_renderings_and_a_changed_number(solver: SympySolver, tree: Node, da
     with suppress(NotRational, TooBig, Undefined):
         rational(tree)
         assume(tree.op == "num")  # a sum or a product of numerals is arithmetic left undone, and so no answer
-    case = {"query": "", "answer": latex(tree), "reference": typed(tree)}
-    other = {"query": "", "answer": typed(tree), "reference": latex(tree)}
+    case = {"query": "", "answer": rendered(tree, LATEX), "reference": rendered(tree, TYPED)}
+    other = {"query": "", "answer": rendered(tree, TYPED), "reference": rendered(tree, LATEX)}
     # Undone arithmetic is judged by shape: where a part of a constant is undone, both renderings are.
     assert solver([case, other]) == [1.0, 1.0]
     numbers = sum(here.op == "num" for here in walk(tree))
@@ -114,5 +95,5 @@ def test_two_renderings_and_a_changed_number(solver: SympySolver, tree: Node, da
     near = changed(tree, data.draw(st.integers(0, numbers - 1)))
     values = [(value(tree, x), value(near, x)) for x in ("1.37", "0.61")]
     assume(all(b is not None and abs(a - b) > 1e-9 * (1 + abs(a)) for a, b in values))
-    assert solver([{**case, "answer": latex(near)}])[0] == 0.0
-    assert solver([{**other, "answer": typed(near)}])[0] == 0.0
+    assert solver([{**case, "answer": rendered(near, LATEX)}])[0] == 0.0
+    assert solver([{**other, "answer": rendered(near, TYPED)}])[0] == 0.0

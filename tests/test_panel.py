@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selfplay.compose import ConfigError
 from selfplay.types import Case
+from verifiers.assemble import assemble
 from verifiers.panel import Panel, VerifierFailed, seat
 
 CASES: list[Case] = [{"query": "q", "answer": text, "reference": ""} for text in ("a", "bb", "ccc")]
@@ -49,6 +51,30 @@ def test_an_exception_is_nan_and_counted_under_its_name(caplog: pytest.LogCaptur
     assert "rewards/broken/mean" not in metrics
     assert len(caplog.records) == 1, "the first failure is told"
     assert "'broken'" in caplog.text and "ZeroDivisionError: a user's bug" in caplog.text, "with its traceback"
+
+
+def test_a_verifier_that_never_gave_a_score_is_named_at_the_end() -> None:
+    """A run that is shorter than ``max_failed_steps`` ends as if all were well."""
+    mute = Panel(inner=lambda cases: [math.nan] * len(cases), combine="sum")
+    panel = Panel(score=length, broken=raises, idle=length, mute=mute, gate="score", passes=2)
+    assert panel.warnings() == []
+    verdicts(panel, CASES[:1])
+    assert panel.warnings() == [], "the gate let nothing pass: the others were never called"
+    verdicts(panel), verdicts(panel)
+    broken, outer, inner = panel.warnings()
+    assert "'broken' gave no score in this run: it was called 2 times and failed in 2 of them" in broken
+    assert "ZeroDivisionError: a user's bug" in broken and "\n" not in broken
+    assert "'mute'" in outer and "'inner'" in inner and "failed" not in inner
+    panel = Panel(score=lambda cases: raises(cases) if len(cases) == 1 else length(cases))
+    verdicts(panel, CASES[:1]), verdicts(panel)
+    assert panel.warnings() == []
+
+
+def test_parts_beside_one_verifier_are_refused_with_the_right_spelling() -> None:
+    part = {"_target_": "verifiers.length.Length"}
+    node = {"_target_": "verifiers.sympy_solver.SympySolver", "quality": part}
+    with pytest.raises(ConfigError, match=r"verifier=panel verifier/parts=\[sympy_solver,<another>@quality\]"):
+        assemble(node, lambda node: length)
 
 
 @pytest.mark.parametrize("scores", [[], [1.0], [1.0] * 4, 7, None])

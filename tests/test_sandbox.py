@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifiers.sandbox import Limits, Sandbox, probe, typed
+from tests.sandboxes import ADD, BACKENDS, opened
+from verifiers.sandbox import Limits, Sandbox, typed
 
-ADD = "def add(a, b):\n    return a + b\n"
-QUICK = Limits(cpu_s=0.5, memory_mib=128)
-
-
-@pytest.fixture(scope="module", params=["linux-ns", "linux-landlock"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    report = probe([request.param])[0]
-    if not report.holds:
-        pytest.skip(f"{request.param} does not hold here: {report.reason}")
-    with Sandbox(request.param, workers=1, limits=QUICK) as made:
-        yield made
+sandbox = pytest.fixture(scope="module", params=BACKENDS)(opened)
 
 
 # -- outcomes --------------------------------------------------------------------------------------------------------
@@ -89,6 +80,19 @@ def test_outcomes(sandbox: Sandbox, source: str, outcome: str, detail: str) -> N
 @pytest.mark.parametrize("source", ["import sys\nsys.exit(1)\n", "raise SystemExit('no')\n", "1 / 0\n"])
 def test_a_script_that_ends_badly(sandbox: Sandbox, source: str) -> None:
     assert sandbox.run("print('said')\n" + source).outcome == "crash"
+
+
+def test_the_library_is_there(sandbox: Sandbox) -> None:
+    """Modules that others load late too, where a worker is cut off from the library's files; and time zones."""
+    source = (
+        "import codecs, doctest, mmap, optparse, zoneinfo\n"
+        "def f(zone):\n"
+        "    words = codecs.encode('ab', 'rot_13'), 'xé'.encode('punycode').decode(), 'あ'.encode('shift_jis').hex()\n"
+        "    return *words, zoneinfo.ZoneInfo(zone).key if zone else ''\n"
+    )
+    zone = "Europe/Vienna" if Path("/usr/share/zoneinfo/Europe/Vienna").exists() else ""
+    result = sandbox.run(source, "f", [[zone]])
+    assert result.values == (["no", "x-bga", "82a0", zone],), result.detail
 
 
 def test_too_many_values_are_none(sandbox: Sandbox) -> None:

@@ -8,27 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from selfplay.deadline import DeadlinePassed, deadline
-from verifiers.sandbox import Limits, Program, Report, Sandbox, SandboxUnavailable, probe
-from verifiers.sandbox.backends import BACKENDS, SAFE
+from tests.sandboxes import ADD, BACKENDS, QUICK, ROOT, opened
+from verifiers.sandbox import Program, Report, Sandbox, SandboxUnavailable, backends, probe
 
-ROOT = Path(__file__).resolve().parent.parent
-ADD = "def add(a, b):\n    return a + b\n"
-QUICK = Limits(cpu_s=0.5, memory_mib=128)
-
-
-@pytest.fixture(scope="module", params=["linux-ns", "linux-landlock"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    report = probe([request.param])[0]
-    if not report.holds:
-        pytest.skip(f"{request.param} does not hold here: {report.reason}")
-    with Sandbox(request.param, workers=1, limits=QUICK) as made:
-        yield made
+sandbox = pytest.fixture(scope="module", params=BACKENDS)(opened)
 
 
 # -- batches, threads, deadlines -------------------------------------------------------------------------------------
@@ -186,8 +174,9 @@ def test_auto_takes_the_strongest_that_holds() -> None:
         pytest.skip("no back end holds here")
     with Sandbox(workers=1) as sandbox:
         assert sandbox.backend == holding[0]
-    assert [report.backend for report in probe()] == list(SAFE)
-    assert all(report.attacks and report.reason == BACKENDS[report.backend].about for report in probe() if report.holds)
+    assert [report.backend for report in probe()] == list(backends.SAFE)
+    about = backends.BACKENDS
+    assert all(report.attacks and report.reason == about[report.backend].about for report in probe() if report.holds)
 
 
 def test_a_back_end_that_does_not_hold_is_refused_in_one_sentence() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any, cast
 
 from selfplay.compose import ConfigError, targets
@@ -42,10 +43,25 @@ def assemble(
             return composite(**members)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{target}: {error}") from error
+    _refuse_parts(node, kind)
     live = any(name.startswith("models.") for name in targets(dict(node)))
     if live or (kind is not None and getattr(kind, "runs_in", "worker") != "worker"):
         return build(node)
     return isolate(node, allow, memory_mib) or build(node)
+
+
+def _refuse_parts(node: Mapping[str, Any], kind: object | None) -> None:
+    """A verifier of ours that is given others, which it does not take, was meant to sit beside them."""
+    if not callable(kind):
+        return
+    known = signature(kind).parameters
+    parts = [key for key, value in node.items() if isinstance(value, dict) and "_target_" in value and key not in known]
+    if parts and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        name = str(node["_target_"]).split(".")[-2]
+        raise ConfigError(
+            f"verifier={name} is one verifier and takes no part {parts[0]!r}; several sit side by side in a panel: "
+            f"verifier=panel verifier/parts=[{name},<another>@{parts[0]}]"
+        )
 
 
 def _ours(target: str) -> object | None:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from verifiers.thoughts import spoken
+
 MAX_SOURCE = 1 << 17
 """Characters of a program; a longer one is rejected."""
 MAX_REFERENCE = 1 << 22
@@ -22,7 +24,6 @@ MAX_REFERENCE = 1 << 22
 MAX_TESTS = 1_000
 MAX_DEPTH = 20
 
-_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _LANGUAGE = re.compile(r"\{?[ \t]*\.?([\w+#-]+)")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # splitlines() would take a form feed in a string for an end
@@ -67,20 +68,6 @@ _KEYS = {
     frozenset({"stdin", "stdout"}): Streams,
     frozenset({"function", "tests"}): Asserts,
 }
-
-
-def spoken(text: str) -> str:
-    """What is outside ``<think>``: an unclosed thought lasts to the end, a lone closing tag began before the text."""
-    parts: list[str] = []
-    position = depth = 0
-    for tag in _THOUGHT.finditer(text):
-        if tag[1] and depth == 0:
-            parts.clear()
-        elif depth == 0:
-            parts.append(text[position : tag.start()])
-        depth = max(0, depth - 1) if tag[1] else depth + 1
-        position = tag.end()
-    return "".join(parts) + (text[position:] if depth == 0 else "")
 
 
 def block(text: str, languages: frozenset[str] = _PYTHON) -> str:

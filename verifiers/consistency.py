@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from selfplay.seeds import derive
 from selfplay.types import Case
-from verifiers.equality import Equality, final, plain
+from verifiers.equality import Equality, Tally, final, plain
 from verifiers.sympy_solver import SympySolver
 
 
@@ -53,8 +53,7 @@ class Consistency:
         self.told, self.seed = told, seed
         self._maths = SympySolver(deadline=deadline, memory_mib=memory_mib)
         self._equality = Equality(self._maths)
-        self._counts: Counter[str] = Counter()
-        self._shares: list[float] = []
+        self._tally = Tally("too_long", "silent", "said_nothing")
 
     def __call__(self, cases: Sequence[Case]) -> list[float]:
         anew = self._ask(dict.fromkeys(case["query"] for case in cases))
@@ -65,21 +64,14 @@ class Consistency:
             if key not in known:
                 known[key] = self._score(*key, anew.get(case["query"]))
             scores.append(known[key])
-        self._shares += [score for score in scores if not math.isnan(score)]
+        self._tally.shares += [score for score in scores if not math.isnan(score)]
         return scores
 
     def metrics(self) -> dict[str, float]:
         """Since the last call: queries ``too_long`` to be asked and ``silent`` (no new answer said anything), new
         answers that ``said_nothing``, the mean ``share`` of agreement, and what the maths worker did not answer
         (``timeouts``, ``worker_deaths``)."""
-        metrics = {name: float(self._counts[name]) for name in ("too_long", "silent", "said_nothing")}
-        worker = self._maths.metrics()
-        metrics |= {name: worker[name] for name in ("timeouts", "worker_deaths")}
-        if self._shares:
-            metrics["share"] = math.fsum(self._shares) / len(self._shares)
-        self._counts.clear()
-        self._shares.clear()
-        return metrics
+        return self._tally.metrics(self._maths.metrics())
 
     def close(self) -> None:
         """End the maths worker."""
@@ -91,7 +83,7 @@ class Consistency:
         chats = {query: {"system": "", "user": self.told.format(query=query)} for query in queries}
         fits = self.engine.fits(list(chats.values()), self.max_tokens)
         asked = [query for query, fit in zip(chats, fits, strict=True) if fit]
-        self._counts["too_long"] += len(chats) - len(asked)
+        self._tally.counts["too_long"] += len(chats) - len(asked)
         if not asked:
             return {}
         rows = [(query, number) for query in asked for number in range(self.samples)]
@@ -106,8 +98,8 @@ class Consistency:
         for (query, _), completion in zip(rows, completions, strict=True):
             text = _said(query, completion.text)
             anew[query][text] += bool(text)
-            self._counts["said_nothing"] += not text
-        self._counts["silent"] += sum(not votes.total() for votes in anew.values())
+            self._tally.counts["said_nothing"] += not text
+        self._tally.counts["silent"] += sum(not votes.total() for votes in anew.values())
         return {query: +votes for query, votes in anew.items()}
 
     def _score(self, query: str, answer: str, anew: Counter[str] | None) -> float:

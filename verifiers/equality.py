@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from selfplay.deadline import check
@@ -37,6 +38,25 @@ def final(answer: str, *, maths_only: bool = False) -> str:
 def plain(text: str) -> str:
     """The text as words are compared: compatible characters as one (NFKC), no case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+class Tally:
+    """What a verifier that compares answers counts between two looks at its metrics: ``counts`` of ``names``, and the
+    ``shares`` of those that agree."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.counts, self.shares = names, Counter[str](), list[float]()
+
+    def metrics(self, worker: Mapping[str, float]) -> dict[str, float]:
+        """The counts, the mean ``share`` if there is any, and what the maths worker did not answer (``timeouts``,
+        ``worker_deaths``, of its own metrics); all begin again at 0."""
+        metrics = {name: float(self.counts[name]) for name in self.names}
+        metrics |= {name: worker[name] for name in ("timeouts", "worker_deaths")}
+        if self.shares:
+            metrics["share"] = math.fsum(self.shares) / len(self.shares)
+        self.counts.clear()
+        self.shares.clear()
+        return metrics
 
 
 class Equality:

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from selfplay.deadline import check
-from verifiers.equality import Equality, final, plain
+from verifiers.equality import Equality, Tally, final, plain
 from verifiers.sympy_solver import SympySolver
-
-_COUNTERS = ("ties", "too_few_votes", "says_nothing")
 
 
 class Majority:
@@ -40,8 +38,7 @@ class Majority:
         self._min_votes, self._maths_only = min_votes, maths_only
         self._maths = SympySolver(deadline=deadline, memory_mib=memory_mib)
         self._equality = Equality(self._maths)
-        self._counts: Counter[str] = Counter()
-        self._shares: list[float] = []
+        self._tally = Tally("ties", "too_few_votes", "says_nothing")
 
     def __call__(self, cases: Sequence[Mapping[str, str]]) -> list[float]:
         """One score in {0, 1, nan} per case; reads the slots ``query`` and ``answer``."""
@@ -56,14 +53,7 @@ class Majority:
         """Since the last call: queries with ``ties`` and with ``too_few_votes``, answers that said nothing
         (``says_nothing``), the mean ``share`` of the votes that a winner got, and what its maths worker did not answer
         (``timeouts``, ``worker_deaths``)."""
-        metrics = {name: float(self._counts[name]) for name in _COUNTERS}
-        worker = self._maths.metrics()
-        metrics |= {name: worker[name] for name in ("timeouts", "worker_deaths")}
-        if self._shares:
-            metrics["share"] = math.fsum(self._shares) / len(self._shares)
-        self._counts.clear()
-        self._shares.clear()
-        return metrics
+        return self._tally.metrics(self._maths.metrics())
 
     def close(self) -> None:
         """End the maths worker."""
@@ -73,7 +63,7 @@ class Majority:
         check()
         text = final(answer, maths_only=self._maths_only)
         if not text or plain(text) == plain(query):
-            self._counts["says_nothing"] += 1
+            self._tally.counts["says_nothing"] += 1
             return ""
         return text
 
@@ -81,7 +71,7 @@ class Majority:
         """The score of each final answer to one query."""
         voters = votes.total()
         if voters < self._min_votes:
-            self._counts["too_few_votes"] += bool(voters)
+            self._tally.counts["too_few_votes"] += bool(voters)
             return dict.fromkeys(votes, math.nan)
         named = self._equality.classes(votes, query)
         sizes: Counter[str] = Counter()
@@ -89,7 +79,7 @@ class Majority:
             sizes[named[text]] += number
         (winner, most), *others = sizes.most_common(2)
         if others and others[0][1] == most:
-            self._counts["ties"] += 1
+            self._tally.counts["ties"] += 1
             return dict.fromkeys(votes, math.nan)
-        self._shares.append(most / voters)
+        self._tally.shares.append(most / voters)
         return {text: float(named[text] == winner) for text in votes}

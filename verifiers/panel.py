@@ -96,6 +96,12 @@ class Panel:
             metrics |= member.metrics()
         return metrics
 
+    def warnings(self) -> list[str]:
+        """What whoever ends a run should read: a sentence for every part that was called and never gave a score."""
+        found = [member.warning() for member in self._members.values()]
+        nested = (verifier for verifier in self.verifiers.values() if isinstance(verifier, Panel))
+        return [*filter(None, found), *(warning for panel in nested for warning in panel.warnings())]
+
     def close(self) -> None:
         """End the workers of those parts that have any."""
         for verifier in self.verifiers.values():

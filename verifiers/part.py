@@ -58,6 +58,9 @@ class Part:
         self._failed_in_a_row = 0
         self._counts: Counter[str] = Counter()
         self._scores: list[float] = []
+        self._calls = self._failures = 0  # of the whole run, as what follows
+        self._scored = False
+        self._why = ""
 
     def start(self, cases: Sequence[Case], seconds: float) -> Job:
         """Begin to judge ``cases``, beside others if the verifier can; the job waits for the scores and may raise
@@ -101,6 +104,17 @@ class Part:
         if number:
             self._counts["not_called"] += number
 
+    def warning(self) -> str:
+        """A sentence for a verifier that was called and gave no score since it was made; "" for any other. The bound
+        on failures in a row says nothing of a run that is shorter."""
+        if self._scored or not self._calls:
+            return ""
+        failed = f" and failed in {self._failures} of them, at last with {self._why}" if self._failures else ""
+        return (
+            f"verifier {self.name!r} gave no score in this run: it was called {self._calls} "
+            f"{'time' if self._calls == 1 else 'times'}{failed}; every case was nan, and nothing was learned from it"
+        )
+
     def metrics(self) -> dict[str, float]:
         """Since the last call: mean and spread of the scores, share of nan, counts, and the verifier's own metrics."""
         metrics: dict[str, float] = {}
@@ -138,24 +152,27 @@ class Part:
 
     def _finish(self, number: int, found: Sequence[list[object] | Exception]) -> list[float]:
         result = found[0]
+        self._calls += 1
         if isinstance(result, Exception):
             self._failed(result)
             scores = [math.nan] * number
         else:
             self._failed_in_a_row = 0
             scores = [self._number(score) for score in result]
+            self._scored = self._scored or any(score == score for score in scores)
         self._scores += scores
         return scores
 
     def _failed(self, error: Exception) -> None:
         self._counts[_kind(error)] += 1
+        self._failures += 1
         self._failed_in_a_row += 1
+        self._why = str(error) if isinstance(error, RaisedInWorker) else f"{type(error).__name__}: {error}"
         if self._failed_in_a_row == 1:
             log.error("verifier %r failed; its scores are nan", self.name, exc_info=error)
         if self._failed_in_a_row >= self.max_failed_steps:
-            what = str(error) if isinstance(error, RaisedInWorker) else f"{type(error).__name__}: {error}"
             often = f"failed {self.max_failed_steps} times in a row"
-            raise VerifierFailed(f"verifier {self.name!r} {often}: {what}") from error
+            raise VerifierFailed(f"verifier {self.name!r} {often}: {self._why}") from error
 
     def _number(self, score: object) -> float:
         """The score as a finite float; text, None and infinities are nan and counted."""

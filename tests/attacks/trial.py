@@ -76,7 +76,7 @@ def one(sandbox: Sandbox, target: Range, attack: Attack, settled: int) -> dict[s
 
 
 def batch(backend: str, target: Range, attacks: Sequence[Attack]) -> list[str]:
-    """All that end by themselves or by CPU time, through the code executor in one call, beside one another."""
+    """All but those that want a clock of their own, through the code executor in one call, beside one another."""
     some = [attack for attack in attacks if "wall_s" not in attack.limits]
     places = target.places()
     cases = [

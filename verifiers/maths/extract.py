@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from verifiers.maths.text import MAX_CHARS
+from verifiers.thoughts import spoken
 
-_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _MARKER = re.compile(r"\banswer(?:\s{1,4}is\s{0,4}:?|[\s*]{0,8}:)|####", re.IGNORECASE)
 _SAID = re.compile(
     r"(?=so\b|thus|hence|therefore|the )(?:(?:so|thus|hence|therefore),?\s+)?"
@@ -31,7 +31,7 @@ def candidates(text: str) -> Iterator[str]:
     "answer is", "answer:" or "####" (or is in ``<answer>`` tags); else the whole text, then its last line, without
     a "thus" or "the total is" before it.
     """
-    text = _spoken(text)
+    text = spoken(text)
     if "\\boxed" in text or "\\fbox" in text:
         yield trim(_boxed(text))
         return
@@ -54,20 +54,6 @@ def candidates(text: str) -> Iterator[str]:
         yield whole
     if last:
         yield last
-
-
-def _spoken(text: str) -> str:
-    """What is outside ``<think>``: an unclosed thought lasts to the end, a lone closing tag began before the text."""
-    parts: list[str] = []
-    position = depth = 0
-    for tag in _THOUGHT.finditer(text):
-        if tag[1] and depth == 0:
-            parts.clear()
-        elif depth == 0:
-            parts.append(text[position : tag.start()])
-        depth = max(0, depth - 1) if tag[1] else depth + 1
-        position = tag.end()
-    return "".join(parts) + text[position:] if depth == 0 else "".join(parts)
 
 
 def _boxed(text: str) -> str:

@@ -19,6 +19,8 @@ from verifiers.sandbox import kernel, landlock, seccomp, tree
 IN, OUT, ERRORS, RESULT, CALLS = 0, 1, 2, 3, 4
 """A program's descriptors: its request and then its stdin; its stdout; nothing; lines for the trainer, and from it."""
 READY = b"r\n"
+_MORE_TASKS = 512  # than its user has when a worker starts, besides those of a program on every core
+_MOST_TASKS = 1 << 16
 
 Mode = Literal["linux-ns", "linux-landlock", "bwrap", "unsafe_local"]
 
@@ -29,6 +31,7 @@ class Bounds:
 
     cpu_s: float
     wall_s: float
+    idle_s: float
     memory_mib: int
     files_mib: int
     threads: int
@@ -53,7 +56,13 @@ class Warden:
             for path, rights in _readable():
                 landlock.allow(self.rules, self.landlock, path, rights)
         self.count_threads = self.scratch and _counts_threads()
+        self.tasks = 0
         self.size, self.data = self._mapped()
+
+    def count(self) -> None:
+        """Find out how many tasks its user has, once that is who it will be."""
+        if not self.count_threads and self.mode != "unsafe_local":
+            self.tasks = _tasks() + _MORE_TASKS
 
     def enter(self, descriptors: tuple[int, ...], bounds: Bounds) -> None:
         """Put this process into its jail; ``descriptors`` become the first ones, all others are closed."""
@@ -115,10 +124,13 @@ class Warden:
         }  # fmt: skip
         if self.count_threads:
             limits[resource.RLIMIT_NPROC] = bounds.threads + 4  # the main one, and the worker's
+        elif self.tasks:  # counted with all others of this user, who may start more: far, but an end
+            limits[resource.RLIMIT_NPROC] = self.tasks + (bounds.threads + 4) * (os.cpu_count() or 1)
         for name, value in limits.items():
             hard = resource.getrlimit(name)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(name, (value, value))
+            # The address space bounds the stack as well, so programs that ask for a larger one may have it.
+            resource.setrlimit(name, (value, hard if name == resource.RLIMIT_STACK else value))
 
 
 def _high(descriptor: int) -> int:
@@ -156,6 +168,35 @@ def _around(folder: str, hidden: list[str]) -> list[tuple[str, int]]:
 
 def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
+
+
+def _tasks() -> int:
+    """Processes and threads that the kernel counts for this user, seen or not: the least limit under which one more
+    starts, found by halving. 0 for a user whom no limit holds."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        low, high = 0, _MOST_TASKS if hard == resource.RLIM_INFINITY else min(hard, _MOST_TASKS)
+        while low < high:
+            middle = (low + high) // 2
+            resource.setrlimit(resource.RLIMIT_NPROC, (middle, hard))
+            try:
+                grandchild = os.fork()
+            except OSError:
+                low = middle + 1
+                continue
+            if not grandchild:
+                os._exit(0)
+            os.waitpid(grandchild, 0)
+            high = middle
+        os.write(theirs, b"%d" % low)
+        os._exit(0)
+    os.close(theirs)
+    os.waitpid(child, 0)
+    found = os.read(ours, 16)
+    os.close(ours)
+    return int(found)
 
 
 def _counts_threads() -> bool:

@@ -98,23 +98,25 @@ class _Loop:
 
     def results(self) -> list[Result]:
         try:
+            looked = time.monotonic()
             while self.waiting or self.busy:
                 deadline.check()
                 for worker in list(self.workers):
                     self._guard(worker, self._feed)
-                self._poll()
+                listened = self._poll()
+                looked, before = time.monotonic(), looked
                 for worker in list(self.workers):
-                    self._guard(worker, self._step)
+                    self._guard(worker, self._step, looked - before - listened)
         except BaseException:  # a worker in the middle of something is of no use to the next caller
             for worker in [worker for worker in self.workers if worker in self.busy]:
                 self._discard(worker)
             raise
         return [result for result in self.found if result is not None]
 
-    def _guard(self, worker: Worker, do: Any) -> None:
+    def _guard(self, worker: Worker, do: Any, *words: Any) -> None:
         """Do something with a worker; one that is lost is replaced, and its program is tried again."""
         try:
-            do(worker)
+            do(worker, *words)
         except WorkerLost as error:
             if not worker.ready:
                 self.false_starts += 1
@@ -141,7 +143,8 @@ class _Loop:
         self.busy[worker] = index, tries, task, until
         begin(task, worker)
 
-    def _poll(self) -> None:
+    def _poll(self) -> float:
+        """Wait until there is something to do, and do it; gives the seconds that it was meant to wait, at most."""
         poller = select.poll()
         owners: dict[int, Run] = {}
         for worker in self.workers:
@@ -154,14 +157,19 @@ class _Loop:
                 for end in run.writing():
                     poller.register(end, select.POLLOUT)
                     owners[end] = run
-        for end, event in poller.poll(1000 * min(_TICK, deadline.remaining())):
+        patience, began = min(_TICK, deadline.remaining()), time.monotonic()
+        events = poller.poll(1000 * patience)
+        listened = min(patience, time.monotonic() - began)  # the rest of it, if any, this process was stopped
+        for end, event in events:
             if (run := owners.get(end)) is not None:
                 try:
                     (run.write if event & (select.POLLOUT | select.POLLERR) and end in run.writing() else run.read)()
                 except WorkerLost:
                     continue  # it is found again, with its worker, at the next step
+        return listened
 
-    def _step(self, worker: Worker) -> None:
+    def _step(self, worker: Worker, away: float) -> None:
+        """Hear what it reports; ``away`` are the seconds that its programs were left alone before."""
         reports = worker.hear()
         if worker not in self.busy:
             return
@@ -171,6 +179,8 @@ class _Loop:
                 if run.number == report["run"]:
                     run.read()  # all that it wrote is in the pipes by now
                     run.report = report
+        for run in task.runs:
+            run.away(away)
         task.step()
         if all(run.report is not None for run in task.runs):
             self._settle(worker, index, tries, task.result())

@@ -136,35 +136,38 @@ def choose(name: str) -> Backend:
 
 
 def _attack(backend: Backend) -> Report:
-    with _targets() as (at, links):
-        pool = Pool(backend, "python", 1)
-        try:
-            at["worker"] = pool.pids()[0]
-            programs = [Program(_HEAD + attack, "attack", (({**at},),)) for attack in _ATTACKS.values()]
-            programs += [Program(bomb, "attack", ((at,),)) for bomb, _ in _BOMBS.values()]
-            programs.append(Program("def attack(at):\n    return at\n", "attack", ((at,),)))
-            results = pool.run_many(programs, _LIMITS)
-        except (SandboxError, OSError) as error:
-            return Report(backend.name, False, " ".join(str(error).split())[-300:])
-        finally:
-            pool.close()
-        names = (*_ATTACKS, *_BOMBS)
-        for name, result in zip(names, results[: len(names)], strict=True):
-            wanted = ("pass", (None,)) if name in _ATTACKS else (_BOMBS[name][1], ())
-            if (result.outcome, result.values) != wanted:
-                told = f"{result.values[0]!r:.100}" if result.values else f"{result.outcome}, {result.detail}"
-                return Report(backend.name, False, f"an attack was not stopped: {name} ({told})", names)
-        if results[-1].values != (at,):
-            last = f"{results[-1].outcome}, {results[-1].detail}"
-            return Report(backend.name, False, f"an honest program does not pass ({last})", names)
-        hit = _hit(at, links)
-    return Report(backend.name, not hit, hit or backend.about, names)
+    names = (*_ATTACKS, *_BOMBS)
+    try:
+        with _targets() as (at, links):
+            fault = _try(backend, at) or _hit(at, links)
+    except (SandboxError, OSError) as error:
+        return Report(backend.name, False, " ".join(str(error).split())[-300:])
+    return Report(backend.name, not fault, fault or backend.about, names)
+
+
+def _try(backend: Backend, at: dict[str, Any]) -> str:
+    """What went wrong when the programs were let loose, as they tell it themselves; "" if nothing did."""
+    pool = Pool(backend, "python", 1)
+    try:
+        at["worker"] = pool.pids()[0]
+        programs = [Program(_HEAD + attack, "attack", (({**at},),)) for attack in _ATTACKS.values()]
+        programs += [Program(bomb, "attack", ((at,),)) for bomb, _ in _BOMBS.values()]
+        programs.append(Program("def attack(at):\n    return at\n", "attack", ((at,),)))
+        *results, honest = pool.run_many(programs, _LIMITS)
+    finally:
+        pool.close()
+    for name, result in zip((*_ATTACKS, *_BOMBS), results, strict=True):
+        wanted = ("pass", (None,)) if name in _ATTACKS else (_BOMBS[name][1], ())
+        if (result.outcome, result.values) != wanted:
+            told = f"{result.values[0]!r:.100}" if result.values else f"{result.outcome}, {result.detail}"
+            return f"an attack was not stopped: {name} ({told})"
+    return "" if honest.values == (at,) else f"an honest program does not pass ({honest.outcome}, {honest.detail})"
 
 
 @contextmanager
 def _targets() -> Generator[tuple[dict[str, Any], list[socket.socket]]]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparring-probe-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparring-probe-", dir=_place())))
         folder.chmod(0o777)
         (folder / "canary").write_text("alive", encoding="ascii")
         (folder / "canary").chmod(0o666)
@@ -181,6 +184,14 @@ def _targets() -> Generator[tuple[dict[str, Any], list[socket.socket]]]:
             "python": os.path.realpath("/proc/self/exe"),
         }  # fmt: skip
         yield at, links
+
+
+def _place() -> str:
+    """Where a folder can be made: in memory, where the file systems of a container are read-only."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return "/dev/shm"
 
 
 def _hit(at: dict[str, Any], links: list[socket.socket]) -> str:

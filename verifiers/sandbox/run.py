@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from typing import Any, cast
 
 from verifiers.sandbox import typed
@@ -16,15 +17,22 @@ from verifiers.sandbox.worker import Report, Worker
 
 _CHUNK = 65_536
 _TALK = 65_536  # bytes that lines may have besides the values
+_LATE = 0.025  # seconds that a busy trainer may need before it sees that it is wanted; not those of a program's sleep
+_EXCUSED = 0.5  # seconds that come together before the worker is told
 
 
 class Run:
     """A request under way. ``values`` and ``asked`` fill as lines arrive; ``report`` is there when it is over."""
 
-    def __init__(self, number: int, request: dict[str, Any], stdin: bytes, limits: Limits) -> None:
+    def __init__(
+        self, number: int, request: dict[str, Any], stdin: bytes, limits: Limits, beside: int | None = None
+    ) -> None:
         self.number, self.limits = number, limits
+        self.beside = number if beside is None else beside  # a run that works for it while it waits
         body = json.dumps(request | {"value_bytes": limits.value_bytes}).encode()
-        self.talks = request["mode"] in ("session", "tests")
+        self.mode: str = request["mode"]
+        self.talks = self.mode in ("session", "tests")
+        self.most = 1 if self.mode == "session" else len(request["inputs"])  # values at a time
         self.pending = memoryview(b"%d\n%s%s" % (len(body), body, stdin))
         self.answers = bytearray()
         self.ready = self.compiled = self.done = False
@@ -38,21 +46,31 @@ class Run:
         self._lines = bytearray()
         self._told = 0
         self.ends = [-1] * 4  # ours of the pipes: request and stdin, stdout, lines, answers
+        self._away = self._excused = 0.0  # seconds that it was left alone; those of them that the worker was told
 
     def start(self, worker: Worker) -> None:
         """Make the pipes and hand the far ends over. Raises ``WorkerLost``."""
         self.worker = worker
-        pipes = [os.pipe() for _ in range(4 if self.talks else 3)]
-        near = [pipes[0][1], pipes[1][0], pipes[2][0], *([pipes[3][1]] if self.talks else [])]
-        far = [pipes[0][0], pipes[1][1], pipes[2][1], *([pipes[3][0]] if self.talks else [])]
-        self.ends = near
-        for end in near:
-            os.set_blocking(end, False)
+        _ALL.add(self)
+        far: list[int] = []
         try:
-            worker.start(self.number, self.limits, far)
+            for place in range(4 if self.talks else 3):
+                pair = os.pipe()
+                inward = place in (0, 3)
+                self.ends[place] = pair[inward]
+                far.append(pair[not inward])
+                os.set_blocking(self.ends[place], False)
+            worker.start(self.number, self.limits, far, self.beside)
         finally:
             for end in far:
                 os.close(end)
+
+    def away(self, seconds: float) -> None:
+        """For so long the trainer, busy or stopped, neither fed it nor read what it said. Raises ``WorkerLost``."""
+        self._away += seconds
+        if self._away - self._excused > _EXCUSED and self.report is None:
+            self.worker.excuse(self.number, self._away - self._excused)
+            self._excused = self._away
 
     def reading(self) -> list[int]:
         return [end for end in self.ends[1:3] if end >= 0]
@@ -65,7 +83,9 @@ class Run:
         """Write what fits; a program need not read, and may have gone."""
         if self.pending and self.ends[0] >= 0:
             try:
-                self.pending = self.pending[os.write(self.ends[0], self.pending[:_CHUNK]) :]
+                fed = os.write(self.ends[0], self.pending[:_CHUNK])
+                self.pending = self.pending[fed:]
+                self._away += _LATE * fed / _CHUNK
             except BlockingIOError:
                 pass
             except BrokenPipeError:
@@ -75,6 +95,7 @@ class Run:
         if self.answers and self.talks and self.ends[3] >= 0:
             try:
                 del self.answers[: os.write(self.ends[3], self.answers[:_CHUNK])]
+                self._away += 2 * _LATE  # it was heard, and is answered
             except BlockingIOError:
                 pass
             except BrokenPipeError:
@@ -126,8 +147,10 @@ class Run:
         if self._told > self.limits.value_bytes + _TALK:
             self.blame("output_limit", f"more than {self.limits.value_bytes} bytes of values")
             return
-        *lines, rest = (self._lines + part).split(b"\n") if b"\n" in part else [self._lines + part]
-        self._lines = rest
+        self._lines += part  # in place: a line that comes byte by byte is not to cost its length each time
+        if b"\n" not in part:
+            return
+        *lines, self._lines = self._lines.split(b"\n")
         for line in lines:
             if self.fault is None:
                 self._line(bytes(line))
@@ -140,18 +163,17 @@ class Run:
             self.compiled = True
         elif kind == "d" and not self.done:
             self.done = True
-        elif kind == "v" and not self.done:
+        elif kind == "v" and not self.done and len(self.values) < self.most:
             try:
                 self.values.append(typed.decode(text))
             except typed.IllegalValue as error:
                 self.blame("crash", f"an illegal value: {error}")
-        elif kind == "q" and self.talks:
+        elif kind == "q" and self.mode == "tests" and not self.asked:
             self.asked.append(text)
-        elif kind in ("e", "x") and (pair := _pair(text)):
-            if kind == "e":
-                self.error = pair
-            else:
-                self.raised.append(list(pair))
+        elif kind == "e" and self.error is None and (pair := _pair(text)):
+            self.error = pair
+        elif kind == "x" and self.mode == "session" and not self.raised and (pair := _pair(text)):
+            self.raised.append(list(pair))
         else:
             self.blame("crash", "it wrote to the channel that carries its values")
 
@@ -173,7 +195,12 @@ class Run:
         if why == "cpu" or status == -24 or (status == -9 and report["cpu"] >= self.limits.cpu_s):
             return "timeout_cpu", f"more than {cpu}"
         if why == "slept":
-            return "timeout_cpu", f"it slept for {self.limits.backstop:g} s"
+            idle, away = min(self.limits.idle, self.limits.backstop), self._away - report["excused"]
+            if away > idle / 4:  # it may have waited for us, and the worker did not know
+                return "infra", f"the trainer was away for {away:.1f} s"
+            return "timeout_cpu", f"it slept for {idle:g} s"
+        if why == "threads":
+            return "crash", f"more than {self.limits.threads} threads"
         if why == "wall":
             return "infra", f"no end after {self.limits.backstop:g} s, and the machine did not give it {cpu}"
         if not self.ready or status == -9:
@@ -191,6 +218,18 @@ class Run:
         if not self.done or len(self.values) != expected:
             return "crash", f"ended with {len(self.values)} of {expected} values"
         return "pass", ""
+
+
+_ALL: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In a fork: a program reads the end of its stdin only when nobody else holds the pipe open."""
+    for run in list(_ALL):
+        run.close()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _pair(text: str) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from verifiers.sandbox import kernel
 NOBODY = 65_534
 SCRATCH = "/tmp"
 """Where each program finds its own empty file system."""
+_ZONES = ("/usr/share/zoneinfo",)  # what zoneinfo reads
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _STAGES = ("/mnt", "/media", "/srv", "/sys", "/opt", "/var", "/tmp")  # any folder will do that hides nothing we need
 
@@ -42,7 +43,7 @@ def shared() -> list[str]:
 def places() -> list[str]:
     """What the tree holds, none below another. ``/usr/lib`` itself and the like come in only if they are the place."""
     wanted = {library(), os.path.realpath(sysconfig.get_path("platstdlib")), *shared()}
-    wanted |= {path for path in sys.path if os.path.isdir(path)}
+    wanted |= {path for path in (*sys.path, *_ZONES) if os.path.isdir(path)}
     return sorted(one for one in wanted if not any(one.startswith(other + "/") for other in wanted))
 
 

@@ -22,6 +22,9 @@ class Limits:
     """CPU seconds of all threads."""
     wall_s: float | None = None
     """A backstop, not a verdict: past it the outcome is "infra". By default ``max(4 * cpu_s, cpu_s + 10)``."""
+    idle_s: float | None = None
+    """Seconds in which it neither runs nor waits for a core; more is "timeout_cpu". By default ``max(2 * cpu_s, 3)``:
+    a program that sleeps is ended well before the backstop, on a loaded machine too, and one that works is not."""
     memory_mib: int = 256
     """Memory that the program may map beyond the bare interpreter."""
     output_bytes: int = 65_536
@@ -31,19 +34,27 @@ class Limits:
     files_mib: int = 16
     """The scratch file system and working directory; in ``linux-landlock`` there is none, nothing can be written."""
     threads: int = 32
-    """Threads besides the main one. In ``linux-landlock`` memory alone bounds them."""
+    """Threads besides the main one. In ``linux-landlock`` the kernel cannot count those of one program: there memory
+    bounds them, and all programs of this user together may have some 500 threads."""
 
     def __post_init__(self) -> None:
         for name in ("cpu_s", "memory_mib", "output_bytes", "value_bytes", "files_mib", "threads"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
-        if self.wall_s is not None and not self.wall_s > 0:
-            raise ValueError(f"wall_s must be above 0 seconds or null, not {self.wall_s!r}")
+        for name in ("wall_s", "idle_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0 seconds or null, not {value!r}")
 
     @property
     def backstop(self) -> float:
         """Seconds by the clock after which a program is given up."""
         return self.wall_s if self.wall_s is not None else max(4 * self.cpu_s, self.cpu_s + 10)
+
+    @property
+    def idle(self) -> float:
+        """Seconds that a program may sleep, all in all."""
+        return self.idle_s if self.idle_s is not None else max(2 * self.cpu_s, 3.0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Result:
     |---|---|
     | pass | it gave one value for each input; or ended by itself as a script; or held all assertions |
     | wrong | an assertion failed, or the solution raised in one |
-    | timeout_cpu | it used up its CPU time, or slept past the backstop on a machine that had time for it |
+    | timeout_cpu | it used up its CPU time, or slept for too long on a machine that had time for it |
     | memory | it wanted more memory than it may have |
     | output_limit | stdout or the values are too long |
     | crash | an exception, a signal, an early exit, no such function, too few values, values that JSON does not know |

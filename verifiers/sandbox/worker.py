@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ class Worker:
 
     def __init__(self, mode: str, program: str, prefix: Sequence[str] = (), user: int | None = None) -> None:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self.log: IO[bytes] = open(os.memfd_create("sandbox-log"), "w+b")  # noqa: SIM115 - lives as long as the worker
         # As -I, less -E: the environment is only what stands here, and hashes are to be the same in every run.
         words = [INTERPRETER, "-s", "-S", "-P", "-B", "-c", _BOOT, str(ROOT), str(theirs.fileno()), mode, program]
         other: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
@@ -57,13 +56,13 @@ class Worker:
     def fileno(self) -> int:
         return self.link.fileno()
 
-    def start(self, number: int, limits: Limits, descriptors: Sequence[int]) -> None:
-        """Hand over a run. Raises ``WorkerLost``."""
+    def start(self, number: int, limits: Limits, descriptors: Sequence[int], beside: int) -> None:
+        """Hand over a run; ``beside`` is the number of one that works for it, or its own. Raises ``WorkerLost``."""
         bounds = {
-            "cpu_s": limits.cpu_s, "wall_s": limits.backstop, "memory_mib": limits.memory_mib,
+            "cpu_s": limits.cpu_s, "wall_s": limits.backstop, "idle_s": limits.idle, "memory_mib": limits.memory_mib,
             "files_mib": limits.files_mib, "threads": limits.threads,
         }  # fmt: skip
-        message = json.dumps({"run": number, "bounds": bounds}).encode()
+        message = json.dumps({"run": number, "bounds": bounds, "beside": beside}).encode()
         try:
             socket.send_fds(self.link, [message], list(descriptors))
         except OSError as error:
@@ -71,10 +70,11 @@ class Worker:
 
     def stop(self, number: int) -> None:
         """Have a run killed; its report comes as usual. Raises ``WorkerLost``."""
-        try:
-            self.link.send(json.dumps({"kill": number}).encode())
-        except OSError as error:
-            raise self._lost(str(error)) from None
+        self._tell({"kill": number})
+
+    def excuse(self, number: int, seconds: float) -> None:
+        """A run waited for the trainer, and did not sleep, for so long. Raises ``WorkerLost``."""
+        self._tell({"excuse": number, "seconds": seconds})
 
     def hear(self) -> list[Report]:
         """What it has reported since. Raises ``WorkerLost``."""
@@ -119,6 +119,12 @@ class Worker:
         """The end of its log."""
         self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - 2_000))
         return self.log.read().decode(errors="replace").strip()
+
+    def _tell(self, order: dict[str, float]) -> None:
+        try:
+            self.link.send(json.dumps(order).encode())
+        except OSError as error:
+            raise self._lost(str(error)) from None
 
     def _lost(self, why: str) -> WorkerLost:
         tail = self.tail()

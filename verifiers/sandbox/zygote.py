@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import resource
 import select
@@ -19,7 +20,7 @@ import socket
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from verifiers.sandbox import kernel, tree
@@ -28,6 +29,8 @@ from verifiers.sandbox.jail import Bounds, Mode, Warden
 PROGRAMS = {"python": "verifiers.sandbox.python"}
 """Name -> the module that runs programs of that language; its docstring says what such a module must offer."""
 _LONGEST, _SHORTEST = 0.1, 0.003  # seconds between two looks at a program's clock
+_MOST = 0.5  # seconds between two looks that may count as sleep
+_SPARE = 4  # threads beyond the bound: the main one, and those that are just ending
 _IDLE = 0.5  # who neither ran nor waited for a core for this share of its time has slept, however busy it was between
 
 
@@ -38,17 +41,28 @@ class Language(Protocol):
 
 @dataclass
 class _Job:
-    """One running program. ``clock`` is the kernel's number for its CPU clock."""
+    """One running program. ``beside``: the number of another that works for it, or it itself."""
 
     number: int
     pid: int
     watch: int
     bounds: Bounds
     began: float
+    beside: int
     why: str = ""
+    idle: float = 0.0  # seconds in which neither it nor the one beside it ran or waited for a core
+    excused: float = 0.0  # seconds of them that the trainer took upon itself
+    looked: float = 0.0
+    since: float = 0.0  # idle time is known up to here
+    stood_still: float = 0.0  # seconds since then in which nobody looked: the machine did, or hardly ran
+    used: float = 0.0  # CPU seconds up to there
+    delays: dict[str, float] = field(default_factory=dict[str, float])  # of each thread, for a core
+    ran: dict[str, int] = field(default_factory=dict[str, int])  # of each thread, when it was looked at
+    tasks: int = 0
 
     @property
     def clock(self) -> int:
+        """The kernel's number for its CPU clock."""
         return ((~self.pid) << 3) | 2  # CPUCLOCK_SCHED of all its threads, as the kernel makes such numbers
 
 
@@ -93,6 +107,7 @@ class _Zygote:
                 self.warden = readable
         if mode != "linux-landlock":
             self.warden = Warden(mode, self.proc)
+        self.warden.count()
         self.jobs: dict[int, _Job] = {}
         self.poller = select.poll()
         self.poller.register(link, select.POLLIN)
@@ -126,6 +141,11 @@ class _Zygote:
             if job is not None:
                 self._kill(job, "told")
             return
+        if "excuse" in order:
+            job = self.jobs.get(order["excuse"])
+            if job is not None:
+                job.excused += order["seconds"]
+            return
         bounds = Bounds(**order["bounds"])
         if self.spaces >= 0:
             kernel.call("unshare", kernel.NEWPID)
@@ -146,7 +166,9 @@ class _Zygote:
             os.close(descriptor)
         watch = os.pidfd_open(pid)
         self.poller.register(watch, select.POLLIN)
-        self.jobs[order["run"]] = _Job(order["run"], pid, watch, bounds, time.monotonic())
+        began = time.monotonic()
+        job = _Job(order["run"], pid, watch, bounds, began, order["beside"], looked=began, since=began)
+        self.jobs[job.number] = job
 
     def _used(self, job: _Job) -> float:
         return time.clock_gettime(job.clock)
@@ -163,25 +185,62 @@ class _Zygote:
             return
         if self._used(job) >= job.bounds.cpu_s:
             self._kill(job, "cpu")
-        elif time.monotonic() - job.began >= job.bounds.wall_s:
-            self._kill(job, "slept" if self._slept(job) else "wall")
+            return
+        now = time.monotonic()
+        late = now - job.began >= job.bounds.wall_s
+        if job.bounds.idle_s < math.inf and (late or now - job.looked >= _LONGEST / 2):
+            self._time(job, now)
+        if job.tasks > job.bounds.threads + _SPARE:
+            self._kill(job, "threads")
+        idle = job.idle - job.excused
+        if idle >= job.bounds.idle_s or (late and idle > _IDLE * job.bounds.wall_s):
+            self._kill(job, "slept")
+        elif late:
+            self._kill(job, "wall")
 
-    def _slept(self, job: _Job) -> bool:
-        """Whether it hardly ran although the machine had time for it: then it waits for something by its own will."""
-        wall = time.monotonic() - job.began
-        waited = 0.0
-        try:
+    def _time(self, job: _Job, now: float) -> None:
+        """Add to its idle time what it slept since the last look: whoever neither ran nor waited for a core, although
+        the machine had time, waits for something by its own will.
+
+        The kernel counts a wait for a core when it is over: while a thread is in one for longer than from look to look
+        nothing is added yet, and a shorter one is taken off later.
+        """
+        job.stood_still += max(0.0, now - job.looked - _MOST)
+        job.looked = now
+        both = {id(one): one for one in (job, self.jobs.get(job.beside, job))}.values()
+        threads = [self._threads(one) for one in both]
+        if not any(waits for waits, _ in threads):
+            idle = now - job.since - job.stood_still
+            for one, (_, delays) in zip(both, threads, strict=True):
+                before, one.used = one.used, self._used(one)
+                # Of several threads the longest wait: the sum is more than the time where many wait at once.
+                waits = [waited - one.delays.get(thread, 0.0) for thread, waited in delays.items()]
+                idle -= one.used - before + max(waits, default=idle)
+                one.delays = delays
+            job.idle = max(0.0, job.idle + idle)
+            job.since, job.stood_still = now, 0.0
+
+    def _threads(self, job: _Job) -> tuple[bool, dict[str, float]]:
+        """Whether one of its threads has waited for a core since the last look, and still does; and how many seconds
+        each has waited for one in its life. Nothing where the kernel does not count that."""
+        waits, delays, before, job.ran = False, dict[str, float](), job.ran, {}
+        with contextlib.suppress(OSError, StopIteration, ValueError):
             host = next(line for line in self._read(f"self/fdinfo/{job.watch}").splitlines() if line.startswith("Pid:"))
-            folder = os.open(f"{host.split()[1]}/task", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
+            place = f"{host.split()[1]}/task"
+            folder = os.open(place, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
             try:
-                tasks = os.listdir(folder)
+                names = os.listdir(folder)
             finally:
                 os.close(folder)
-            for task in tasks:
-                waited = max(waited, int(self._read(f"{host.split()[1]}/task/{task}/schedstat").split()[1]) / 1e9)
-        except (OSError, StopIteration, ValueError, IndexError):
-            return False  # a kernel that does not count it: nothing is known
-        return wall - self._used(job) - waited > _IDLE * wall
+            job.tasks = len(names)
+            for name in names:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    ran, waited = map(int, self._read(f"{place}/{name}/schedstat").split()[:2])
+                    ready = self._read(f"{place}/{name}/stat").rpartition(")")[2].split()[0] == "R"
+                    waits |= ready and before.get(name) == ran
+                    job.ran[name] = ran
+                    delays |= {name: waited / 1e9} if ran else {}  # a kernel that does not count says 0
+        return waits, delays
 
     def _read(self, path: str) -> str:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
@@ -208,7 +267,7 @@ class _Zygote:
         os.close(job.watch)
         del self.jobs[job.number]
         report = {
-            "run": job.number, "why": job.why, "status": os.waitstatus_to_exitcode(status),
+            "run": job.number, "why": job.why, "excused": job.excused, "status": os.waitstatus_to_exitcode(status),
             "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss << 10,
         }  # fmt: skip
         self.link.send(json.dumps(report).encode())
