@@ -42,5 +42,7 @@ class LLM:
         )
         actions = [Action("") for _ in observations]
         for i, completion in zip(rows, completions, strict=True):
-            actions[i] = Action(completion.text, completion if self.trained else None)
+            # A server's words come without tokens, and there is nothing to train on.
+            trained = self.trained and bool(completion.token_ids)
+            actions[i] = Action(completion.text, completion if trained else None)
         return actions

@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible server on this machine, for the tests of remote judges and for trying one out.
+"""A real OpenAI-compatible server on this machine, to test remote judges and players against, and to try one out.
 
 ``python -m tests.chat_server`` serves the embedded model and prints the address; ``--says TEXT`` serves a judge that
 always says ``TEXT``. In tests a script decides what each request gets: a reply, an error, garbage, or silence.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import string
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,10 +36,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets, ``after`` seconds later: ``text`` as the model's reply, or ``raw`` as the whole body. With
-    ``drip`` it gets headers that never end, ``drip`` seconds between two."""
+    """What a request gets, ``after`` seconds later: ``text`` as the model's reply, which ended by ``finish``, or
+    ``raw`` as the whole body. With ``drip`` it gets headers that never end, ``drip`` seconds between two."""
 
     text: str = POINTS_5
+    finish: str = "stop"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     raw: bytes | None = None
@@ -48,20 +50,29 @@ class Answer:
 
 Script = Callable[[Asked], Answer]
 
+NO_SUCH_PATH = Answer(status=404, raw=b'{"error": {"message": "no such path"}}')
+
 
 class ChatServer:
     """Serves ``/v1/chat/completions`` at ``url`` until it is closed; ``asked`` holds all requests so far, ``at_once``
-    the most that were under way together. Ten tokens in and five out are counted for each."""
+    the most that were under way together. Ten tokens in and five out are counted for each. ``/v1/models`` lists
+    ``models`` with their context, unless that is None; ``looks`` counts who looked."""
 
-    def __init__(self, script: Script | str = POINTS_5, port: int = 0) -> None:
+    def __init__(
+        self, script: Script | str = POINTS_5, port: int = 0, models: Mapping[str, int | None] | None = None
+    ) -> None:
         self.script: Script = (lambda _: Answer(script)) if isinstance(script, str) else script
         self.asked: list[Asked] = []
+        self.models, self.looks = models, 0
         self.at_once = self._under_way = 0
         self._lock, self._closing = threading.Lock(), threading.Event()
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version, disable_nagle_algorithm = "HTTP/1.1", True  # else every second answer waits for 40 ms
+
+            def do_GET(self) -> None:
+                owner.show(self)
 
             def do_POST(self) -> None:
                 owner.serve(self)
@@ -94,11 +105,20 @@ class ChatServer:
         self._server.server_close()
         self._thread.join()
 
+    def show(self, handler: BaseHTTPRequestHandler) -> None:
+        """The list of models, as vLLM gives it."""
+        self.looks += 1
+        if handler.path != "/v1/models" or self.models is None:
+            self._send(handler, NO_SUCH_PATH)
+            return
+        listed = [{"id": name, "object": "model", "max_model_len": context} for name, context in self.models.items()]
+        self._send(handler, Answer(raw=json.dumps({"object": "list", "data": listed}).encode()))
+
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         """One request, in its own thread."""
         data = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if handler.path != "/v1/chat/completions":
-            self._send(handler, Answer(status=404, raw=b'{"error": {"message": "no such path"}}'))
+            self._send(handler, NO_SUCH_PATH)
             return
         with self._lock:
             headers = {name.lower(): value for name, value in handler.headers.items()}
@@ -116,7 +136,7 @@ class ChatServer:
         self._send(handler, answer)
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
-        content = answer.raw if answer.raw is not None else completion(answer.text)
+        content = answer.raw if answer.raw is not None else completion(answer.text, answer.finish)
         handler.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             handler.send_header(name, value)
@@ -131,11 +151,16 @@ class ChatServer:
             handler.wfile.write(f"X-{number}: 1\r\n".encode())
 
 
-def completion(text: str, **usage: int) -> bytes:
-    """The body of a chat completion."""
-    message = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+def completion(
+    text: str | None, finish: str = "stop", first: Sequence[tuple[str, float]] | None = None, **usage: int
+) -> bytes:
+    """The body of a chat completion; ``first`` are the likeliest first tokens with their log-probabilities."""
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    if first is not None:
+        likely = [{"token": token, "logprob": logprob} for token, logprob in first]
+        choice["logprobs"] = {"content": [{**likely[0], "top_logprobs": likely}]}
     counted = usage or {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-    return json.dumps({"object": "chat.completion", "choices": [message], "usage": counted}).encode()
+    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": counted}).encode()
 
 
 def embedded() -> Script:
@@ -143,17 +168,25 @@ def embedded() -> Script:
     import models
 
     engine, lock = models.load("tiny", dtype="float32", device="cpu"), threading.Lock()
+    letters = [*string.digits, *string.ascii_letters, "+", "-", "*", "="]
 
     def answer(asked: Asked) -> Answer:
-        chat = {"system": "", "user": asked.prompt}
+        told = {message["role"]: str(message["content"]) for message in asked.body["messages"]}
+        chat = {"system": told.get("system", ""), "user": told.get("user", "")}
         most = int(asked.body.get("max_tokens", 16))
         with lock:
             if not engine.fits([chat], most)[0]:
-                return Answer(status=400, raw=b'{"error": {"message": "the prompt is too long"}}')
+                error = {"message": "the prompt is too long", "code": "context_length_exceeded"}
+                return Answer(status=400, raw=json.dumps({"error": error}).encode())
             temperature, seed = float(asked.body.get("temperature", 1.0)), int(asked.body.get("seed", 0))
-            said = engine.generate([chat], temperature=temperature, top_p=1.0, max_tokens=most, seeds=[seed])[0]
+            top_p = float(asked.body.get("top_p", 1.0))
+            said = engine.generate([chat], temperature=temperature, top_p=top_p, max_tokens=most, seeds=[seed])[0]
+            first = None
+            if asked.body.get("logprobs"):
+                likely = zip(letters, engine.choices([chat], letters)[0], strict=True)
+                first = sorted(likely, key=lambda pair: -pair[1])[: int(asked.body["top_logprobs"])]
         counted = {"prompt_tokens": len(said.prompt_ids), "completion_tokens": len(said.token_ids)}
-        return Answer(raw=completion(said.text, **counted))
+        return Answer(raw=completion(said.text, said.finish, first, **counted))
 
     return answer
 
@@ -163,7 +196,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--says", metavar="TEXT", help="always the same reply, instead of the embedded model's")
     words = parser.parse_args()
-    with ChatServer(words.says if words.says is not None else embedded(), words.port) as server:
+    script = words.says if words.says is not None else embedded()
+    with ChatServer(script, words.port, {"tiny": None}) as server:
         print(server.url, flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from selfplay.deadline import DeadlinePassed, deadline
+from selfplay.remote import client as remote_client
+from selfplay.remote.client import MAX_REPLY
+from selfplay.remote.reply import RemoteError
 from selfplay.testing import check_verifier
 from selfplay.types import Case
 from tests.chat_server import POINTS_5, Answer, Asked, ChatServer, Script, completion, embedded
-from verifiers import remote_client
 from verifiers.panel import Panel
 from verifiers.remote import Remote
-from verifiers.remote_client import MAX_REPLY, RemoteError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "sk-a-key-that-nobody-may-read-0123456789"

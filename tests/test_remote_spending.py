@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from selfplay.remote import client as remote_client
+from selfplay.remote.reply import RemoteError
 from tests.chat_server import POINTS_5, Answer, Asked, ChatServer
 from tests.test_remote import case, counts, first, judge
-from verifiers import remote_client
 from verifiers.remote import Remote
-from verifiers.remote_client import RemoteError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "sk-a-key-that-nobody-may-read-0123456789"
@@ -162,7 +162,15 @@ def test_the_key_goes_into_the_header_only(
     assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {SECRET}"}
     assert any(score == 5 / 7 for score in scores)
     kept = "".join(file.read_text() for file in tmp_path.iterdir())
-    shown = [caplog.text, kept, repr(remote), repr(vars(remote)), repr(vars(remote._client)), repr(remote.metrics())]
+    shown = [
+        caplog.text,
+        kept,
+        repr(remote),
+        repr(vars(remote)),
+        repr(vars(remote._queue)),
+        repr(vars(remote._queue.client)),
+        repr(remote.metrics()),
+    ]
     for error in (caught.value, alone.value):
         shown += [repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
         assert not {type(link).__module__.split(".")[0] for link in chain(error)} & {"httpx", "httpcore"}, (
