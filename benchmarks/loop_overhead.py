@@ -1,19 +1,28 @@
-"""What the game loop itself costs per turn: scripted players, so that no model hides it."""
+"""What the game loop itself costs per turn: scripted players, so that no model hides it.
+
+python -m benchmarks.loop_overhead --games 64 512 4096 --personas 2 5 16
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from agents.scripted import Scripted
+from benchmarks.report import Report, parser
 from envs.game import LanguageGame
 from selfplay.credit import advantages
 from selfplay.rollout import rollout
 from selfplay.types import VERIFIER, Action
+
+COLUMNS = {
+    "games": ("games", ""),
+    "personas": ("personas", ""),
+    "us_per_turn": ("us per turn", ".1f"),
+    "seconds": ("one rollout, s", ".3f"),
+}
 
 
 class _Judge:
@@ -21,34 +30,34 @@ class _Judge:
         return [Action({"score": seed % 2}) for seed in seeds]
 
 
-def measure(games: int, personas: int) -> float:
-    """Seconds per turn of ``games`` leaves with ``personas`` speakers, credit included; the best of three."""
+def measure(games: int, personas: int, repeats: int = 3) -> float:
+    """Seconds of a rollout with ``games`` leaves and ``personas`` speakers, credit included; the best of some."""
     turns = [{"role": f"p{chr(97 + n)}", "says": f"s{n}", "told": "{s0}" if n else "go"} for n in range(personas)]
     game = LanguageGame(turns, {turn["role"]: {"score": 1.0} for turn in turns})
     seats: dict[str, Any] = dict.fromkeys((turn["role"] for turn in turns), Scripted(("one", "two")))
     best = float("inf")
-    for attempt in range(3):
+    for attempt in range(repeats):
         started = time.perf_counter()
         episodes = rollout([game], {**seats, VERIFIER: _Judge()}, {"pa": games}, seed=attempt)
         advantages(episodes)
         best = min(best, time.perf_counter() - started)
-    return best / (games * (personas + 1))
+    return best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    rows = [
-        {"games": games, "personas": personas, "us_per_turn": 1e6 * measure(games, personas)}
-        for games in (64, 512, 4096)
-        for personas in (2, 5, 16)
-    ]
-    for row in rows:
-        print(f"{row['games']:>5} games  {row['personas']:>2} personas  {row['us_per_turn']:6.1f} us per turn")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2))
+def main(words: list[str] | None = None) -> None:
+    line = parser(__doc__)
+    line.add_argument("--games", nargs="+", type=int, default=[64, 512, 4096])
+    line.add_argument("--personas", nargs="+", type=int, default=[2, 5, 16])
+    line.add_argument("--repeats", type=int, default=3)
+    options = line.parse_args(words)
+    report = Report("loop_overhead", "The loop without a model (best of the repeats)", COLUMNS, options)
+    for games in options.games:
+        for personas in options.personas:
+            seconds = measure(games, personas, options.repeats)
+            turns = games * (personas + 1)  # the verifier's among them
+            report.add(games=games, personas=personas, us_per_turn=1e6 * seconds / turns, seconds=seconds)
+    report.finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import tempfile
@@ -13,9 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.report import Report, parser
 from tests.maths_hostile import CANARY, CODE, HANGING_QUERIES, HANGS
 from tests.maths_pairs import PAIRS
 from verifiers.math_verify import MathVerify
@@ -26,6 +22,17 @@ PAUSE = 1.5
 """Seconds after a kill for the spare worker to warm up, so that a hang is measured and not a start."""
 
 Verifier = Callable[[Sequence[Mapping[str, str]]], Sequence[float]]
+COLUMNS = {
+    "name": ("verifier", ""),
+    "false_positives": ("wrong accepted", ""),
+    "false_negatives": ("right refused", ""),
+    "abstained": ("nan", ""),
+    "files_written": ("files written", ""),
+    "code_scored_right": ("code scored right", ""),
+    "median_ms": ("median ms", ".2f"),
+    "p95_ms": ("p95 ms", ".2f"),
+    "longest_hang_s": ("longest hang, s", ".2f"),
+}
 
 
 @dataclass
@@ -90,27 +97,18 @@ def hangs(verifier: Verifier, figures: Figures) -> None:
             time.sleep(PAUSE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    found: list[Figures] = []
+def main(words: list[str] | None = None) -> None:
+    options = parser(__doc__).parse_args(words)
+    right = sum(pair.right for pair in PAIRS)
+    title = f"{len(PAIRS) - right} wrong and {right} right answers, {DEADLINE:g} s deadline"
+    report = Report("maths", title, COLUMNS, options)
     for verifier in (SympySolver(DEADLINE), MathVerify(DEADLINE)):
         figures = Figures(type(verifier).__name__)
         for measure in (pairs, side_effects, hangs):
             measure(verifier, figures)
         verifier.close()
-        found.append(figures)
-    table = Table("figure", *(figures.name for figures in found), title=f"{len(PAIRS)} pairs, {DEADLINE:g} s deadline")
-    for name in asdict(found[0]):
-        values = [asdict(figures)[name] for figures in found]
-        if name != "name":
-            table.add_row(name, *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in values))
-    right = sum(pair.right for pair in PAIRS)
-    table.caption = f"of {len(PAIRS) - right} wrong and {right} right answers"
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(figures) for figures in found], indent=2))
+        report.add(**asdict(figures))
+    report.finish()
 
 
 if __name__ == "__main__":

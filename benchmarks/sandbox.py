@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
+from benchmarks.report import Report, parser
 from verifiers.sandbox import Limits, Program, Sandbox, probe
 
+COLUMNS = {
+    "backend": ("back end", ""),
+    "median_ms": ("warm ms, median", ".1f"),
+    "p95_ms": ("p95", ".1f"),
+    "per_s_1": ("programs/s, 1 worker", ".0f"),
+    "per_s_2": ("2 workers", ".0f"),
+    "ratio_1": ("x plain", ".1f"),
+    "ratio_2": ("x plain", ".1f"),
+    "late_ms": ("killed late by ms of CPU", ".0f"),
+}
 SOURCE = "def solve(n):\n    return sum(i * i for i in range(n))\n"
 SCRIPT = SOURCE + "print(solve(100))\n"
 SPINS = {
@@ -63,32 +70,25 @@ def overshoot(backend: str) -> dict[str, float]:
     return {name: result.cpu_s - 0.5 for name, result in results.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--programs", type=int, default=1000)
-    options = parser.parse_args()
+def main(words: list[str] | None = None) -> None:
+    line = parser(__doc__)
+    line.add_argument("--programs", type=int, default=1000)
+    options = line.parse_args(words)
+    report = Report("sandbox", "Sandboxed programs, beside a plain python -I -S for each", COLUMNS, options)
     alone = plain(max(20, options.programs // 5))
-    print(f"plain python -I -S: {alone:.0f} programs/s, no isolation")
-    rows: list[dict[str, Any]] = []
-    for report in probe():
-        if not report.holds:
-            print(f"{report.backend}: does not hold here: {report.reason}")
+    report.add(backend="plain python -I -S, no isolation", per_s_1=alone, ratio_1=1.0)
+    for found in probe():
+        if not found.holds:
+            report.note(f"{found.backend}: does not hold here: {found.reason}")
             continue
-        median, late = latency(report.backend, 200)
-        one, two = (throughput(report.backend, workers, options.programs) for workers in (1, 2))
-        over = overshoot(report.backend)
-        rows.append({
-            "backend": report.backend, "median_ms": median, "p95_ms": late, "per_s_1": one, "per_s_2": two,
-            "plain_per_s": alone, "ratio_1": one / alone, "ratio_2": two / alone, "overshoot_s": over,
-        })  # fmt: skip
-        print(
-            f"{report.backend}: warm {median:.1f} ms median, {late:.1f} ms p95; {one:.0f} and {two:.0f} programs/s "
-            f"with 1 and 2 workers ({one / alone:.1f}x and {two / alone:.1f}x plain); killed at most "
-            f"{1e3 * max(over.values()):.0f} ms of CPU late"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2))
+        median, late = latency(found.backend, min(200, options.programs))
+        one, two = (throughput(found.backend, workers, options.programs) for workers in (1, 2))
+        over = overshoot(found.backend)
+        report.add(
+            backend=found.backend, median_ms=median, p95_ms=late, per_s_1=one, per_s_2=two, ratio_1=one / alone,
+            ratio_2=two / alone, late_ms=1e3 * max(over.values()), overshoot_s=over,
+        )  # fmt: skip
+    report.finish()
 
 
 if __name__ == "__main__":

@@ -1,162 +1,137 @@
 """One self-play step against TRL's GRPOTrainer: same model, prompts, group size, lengths and threads, in one run.
 
-``python -m benchmarks.trl_step --size 1M --threads 2``. Needs trl (``pip install -c constraints.txt trl``). Each
-side does ``--steps`` steps of N x G completions, sampled at temperature 1 with geometric lengths, and one AdamW
-update; the first step of each is warm-up. TRL runs its defaults (float32 on a CPU).
+    python -m benchmarks.trl_step --size 1M 10M --threads 1 2 --lengths equal geometric --prompt 48 192
+
+A step is 16 prompts x 8 samples at temperature 1 and one AdamW update. Every side is a process of its own; they take
+turns, step by step, after warm-up steps that do not count. ``equal``: no end token can be drawn, all completions have
+the maximum length; ``geometric``: the end token has a constant chance, the mean is a quarter of the maximum. Needs trl
+(pip install -c constraints.txt trl datasets); without it ours is measured alone, and the page says so.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
-import tempfile
-import time
-from pathlib import Path
+import sys
+from contextlib import ExitStack
+from itertools import product
+from statistics import median
 from typing import Any
 
-import torch
+from benchmarks.report import ISA, Report, installed, parser
+from benchmarks.workers import Worker
 
-from benchmarks.models import SIZES, make, prompts
-
-N, G, PROMPT, MAX_TOKENS = 16, 8, 48, 128
-Seconds = dict[str, float]
-
-
-def length_reward(completions: list[Any], **columns: Any) -> list[float]:
-    """Something that differs among siblings."""
-    return [float(len(str(completion)) % 7) for completion in completions]
-
-
-def ours(size: str, mean: float, steps: int, dtype: torch.dtype) -> Seconds:
-    """The loop of main.py without the screen: rollout, panel, update."""
-    from agents.dataset import Dataset
-    from agents.llm import LLM
-    from envs.game import LanguageGame
-    from learners.policy_gradient import PolicyGradient
-    from models.engine import Engine
-    from selfplay.metrics import count_tokens
-    from selfplay.record import Stopwatch
-    from selfplay.rollout import rollout
-    from verifiers.panel import Panel
-
-    model, tokenizer = make(SIZES[size], mean)
-    engine = Engine(model.eval(), tokenizer, name=size, dtype=dtype)
-    turns = [{"role": "challenger", "says": "query"}, {"role": "solver", "says": "answer", "told": "{query}"}]
-    game = LanguageGame(turns, {"solver": {"score": 1.0}})
-    panel = Panel(score=lambda cases: length_reward([case["answer"] for case in cases]))
-    learner = PolicyGradient(engine, lr=1e-6, kl="none", scale=True)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "prompts.jsonl"
-        rows.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts(N, PROMPT, SIZES[size].vocab)))
-        seats = {"challenger": Dataset(rows), "solver": LLM(engine, max_tokens=MAX_TOKENS), "verifier": panel}
-        watch, tokens = Stopwatch(), 0
-        for step in range(steps + 1):
-            if step == 1:
-                watch.lap()
-                tokens = 0
-            episodes = rollout([game], seats, {"challenger": N, "solver": G}, seed=step, watch=watch)
-            with watch("update"):
-                learner.update(episodes)
-            tokens += count_tokens(episodes)
-    lap = watch.lap()
-    return {"generate": lap["generate"], "update": lap["update"], "total": lap["total"], "tokens": float(tokens)}
+SIDES = {
+    "trl_fp32": ("benchmarks.trl_side", "TRL default, float32"),
+    "trl": ("benchmarks.trl_side", "TRL default, bf16 autocast"),
+    "trl_tuned": ("benchmarks.trl_side", "TRL tuned, bf16"),
+    "ours": ("benchmarks.our_side", "Sparring"),
+}
+"""TRL 1.16 takes bf16 autocast unless told otherwise; ``trl_fp32`` is its defaults in full precision."""
+SIZES = ("micro", "1M", "10M", "60M")
+COLUMNS = {
+    "size": ("size", ""),
+    "threads": ("threads", ""),
+    "prompt": ("prompt", ""),
+    "lengths": ("lengths", ""),
+    "label": ("side", ""),
+    "tokens_per_s": ("tokens/s", ".0f"),
+    "generate": ("generate s", ".2f"),
+    "update": ("update s", ".2f"),
+    "total": ("step s", ".2f"),
+    "vs_trl_fp32": ("x TRL default fp32", ".2f"),
+    "vs_trl": ("x TRL default bf16", ".2f"),
+    "vs_trl_tuned": ("x TRL tuned", ".2f"),
+    "peak_mib": ("peak MiB", ".0f"),
+}
 
 
-def trl(size: str, mean: float, steps: int, bf16: bool) -> Seconds:
-    """GRPOTrainer with its defaults but for the sizes."""
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+def main(words: list[str] | None = None) -> None:
+    line = parser(__doc__)
+    line.add_argument("--size", nargs="+", choices=SIZES, default=["1M", "10M"])
+    line.set_defaults(threads=[1, 2])
+    next(action for action in line._actions if action.dest == "threads").nargs = "+"
+    line.add_argument("--lengths", nargs="+", choices=("equal", "geometric"), default=["equal", "geometric"])
+    line.add_argument("--prompt", nargs="+", type=int, default=[48, 192], help="tokens of a prompt")
+    line.add_argument("--max-tokens", type=int, default=128)
+    line.add_argument("--branch", nargs=2, type=int, default=[16, 8], metavar=("N", "G"), help="prompts, samples each")
+    line.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    line.add_argument("--steps", type=int, default=3)
+    line.add_argument("--warmup", type=int, default=1, help="more than 1 where ours compiles")
+    line.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="ours; auto races")
+    line.add_argument("--learner", nargs="*", default=[], metavar="KEY=VALUE", help="further keys of our learner")
+    line.add_argument("--tune", nargs="*", default=[], metavar="KEY=VALUE", help="further GRPOConfig keys, TRL tuned")
+    line.add_argument("--isa", choices=ISA, help="instruction set that no side may go beyond")
+    options = line.parse_args(words)
+    report = Report("trl_step", "One step against TRL's GRPOTrainer, steps taken in turns (medians)", COLUMNS, options)
+    sides = list(options.sides)
+    if installed("trl") is None:
+        report.note("trl is not installed: Sparring is measured alone (pip install -c constraints.txt trl datasets)")
+        sides = [side for side in sides if side == "ours"]
+    for size, threads, prompt, lengths in product(options.size, options.threads, options.prompt, options.lengths):
+        point = {"size": size, "threads": threads, "prompt": prompt, "lengths": lengths}
+        for row in compare(sides, point, options):
+            report.add(**point, **row)
+    report.finish()
 
-    model, tokenizer = make(SIZES[size], mean)
-    spent = {"generate": 0.0, "tokens": 0.0, "begin": 0.0, "end": 0.0}
 
-    class Clock(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            spent["end"] = time.perf_counter()
-            if state.global_step == 1:
-                spent.update(generate=0.0, tokens=0.0, begin=time.perf_counter())
-
-    rows = [{"prompt": [{"role": "user", "content": p}]} for p in prompts(N, PROMPT, SIZES[size].vocab)]
-    with tempfile.TemporaryDirectory() as folder:
-        args = GRPOConfig(
-            output_dir=folder,
-            per_device_train_batch_size=N * G,
-            num_generations=G,
-            max_completion_length=MAX_TOKENS,
-            max_steps=steps + 1,
-            learning_rate=1e-6,
-            bf16=bf16,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-        )
-        trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=length_reward,
-            args=args,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            callbacks=[Clock()],
-        )
-        inner = trainer._generate_and_score_completions
-
-        def timed(inputs: Any) -> Any:
-            started = time.perf_counter()
-            batch = inner(inputs)
-            spent["generate"] += time.perf_counter() - started
-            spent["tokens"] += float(batch["completion_mask"].sum())
-            return batch
-
-        trainer._generate_and_score_completions = timed
-        with contextlib.redirect_stdout(None):
-            trainer.train()
-    total = spent["end"] - spent["begin"]
-    return {
-        "generate": spent["generate"],
-        "update": total - spent["generate"],
-        "total": total,
-        "tokens": spent["tokens"],
+def compare(sides: list[str], point: dict[str, Any], options: Any) -> list[dict[str, Any]]:
+    """The sides' rows at one point: medians of the steps, and how many times faster than each side of TRL."""
+    settings = {
+        "size": point["size"],
+        "prompt": point["prompt"],
+        "mean": options.max_tokens / 4 if point["lengths"] == "geometric" else None,
+        "max_tokens": options.max_tokens,
+        "branch": options.branch,
+        "steps": options.steps + options.warmup,
+        "dtype": options.dtype,
+        "learner": settings_of(options.learner),
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--mean", type=float, default=48, help="mean of the geometric answer lengths, in tokens")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    from models.loading import choose_dtype
-
-    dtype = choose_dtype("auto", torch.device("cpu"))
-    rows: list[dict[str, Any]] = []
-    for size in options.size:
-        sides = {
-            "trl defaults": trl(size, options.mean, options.steps, bf16=False),
-            "trl bf16": trl(size, options.mean, options.steps, bf16=True),
-            "sparring float32": ours(size, options.mean, options.steps, torch.float32),
-        }
-        if dtype != torch.float32:
-            sides["sparring auto (bfloat16)"] = ours(size, options.mean, options.steps, dtype)
-        base = sides["trl defaults"]["tokens"] / sides["trl defaults"]["total"]
-        for name, spent in sides.items():
-            speed = spent["tokens"] / spent["total"]
-            share = {key: spent[key] / options.steps for key in ("generate", "update", "total")}
-            rows.append({"size": size, "side": name, "tokens_per_s": speed, "ratio": speed / base, **share})
-            print(
-                f"{size:>4} {name:<26} {speed:8.0f} tokens/s  {speed / base:5.2f} x trl defaults   s/step: "
-                f"generate {share['generate']:.2f}  update {share['update']:.2f}  total {share['total']:.2f}",
-                flush=True,
+    tune = settings_of(options.tune)
+    with ExitStack() as stack:
+        workers = {
+            side: stack.enter_context(
+                Worker(
+                    SIDES[side][0],
+                    {**settings, "side": side, "tune": tune if side == "trl_tuned" else {}},
+                    threads=point["threads"],
+                    isa=options.isa,
+                )
             )
-    if options.json:
-        options.json.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=2))
+            for side in sides
+        }
+        facts = {side: worker.facts for side, worker in workers.items()}  # all are ready before the first step
+        for worker in workers.values():
+            for _ in range(options.warmup):
+                worker.step()
+        found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for _ in range(options.steps):
+            for side, worker in workers.items():
+                found[side].append(worker.step())
+    # Lengths are drawn, so sides are compared by the tokens that they made in a second.
+    speed = {side: sum(s["tokens"] for s in steps) / sum(s["total"] for s in steps) for side, steps in found.items()}
+    rows: list[dict[str, Any]] = []
+    for side, steps in found.items():
+        label = f"{SIDES[side][1]} {facts[side]['dtype']}" if side == "ours" else SIDES[side][1]
+        ratios = {f"vs_{base}": speed[side] / speed[base] for base in sides if base != "ours" and base != side}
+        seconds = {key: median(step[key] for step in steps) for key in ("generate", "update", "total", "tokens")}
+        rows.append({
+            "side": side, "label": label, "tokens_per_s": speed[side], **seconds, **ratios,
+            "peak_mib": max(step["peak_mib"] for step in steps), "facts": facts[side],
+        })  # fmt: skip
+    return rows
+
+
+def settings_of(words: list[str]) -> dict[str, Any]:
+    """``key=value`` words; a value is JSON where it can be read as that, else text."""
+    made: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

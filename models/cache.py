@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once per decode instead of being concatenated at every token.
+"""A key-value cache with room to grow, instead of one that is concatenated at every token.
 
 Only full-attention layers are replaced; sliding-window, linear-attention and other layers keep transformers' own
 class, so that any causal language model decodes through the same loop.
@@ -6,21 +6,24 @@ class, so that any causal language model decodes through the same loop.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+CHUNK = 32
+"""Columns by which a cache grows: a copy of the whole every 32 tokens, and at most 31 columns of padding."""
 
 
-class PreallocatedLayer(DynamicLayer):
-    """Keys and values of shape (B, H, capacity, D), of which the first ``length`` positions are filled.
+class GrowingLayer(DynamicLayer):
+    """Keys and values of shape (B, K, capacity, D), of which the first ``length`` positions are filled, the rest zero.
 
-    ``room`` is how many positions beyond the first update are set aside. ``keys`` and ``values`` are views of the
-    filled part, which is all that transformers looks at.
+    ``keys`` and ``values`` are views of the filled part, which is all that transformers looks at; ``whole`` gives a
+    kernel that wants contiguous memory the rest as well.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.room = room
         self._buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -28,30 +31,78 @@ class PreallocatedLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        if self._buffers is None:
+        if start == 0:
             # Prefill: its own keys are enough, the room is set aside when the rows to decode are selected.
             self.keys, self.values = key_states, value_states
             return key_states, value_states
+        if self._buffers is None or end > self._buffers[0].shape[-2]:
+            self._buffers = _roomy([self.keys], end), _roomy([self.values], end)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = states
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the rows ``indices`` (they may repeat), in a fresh allocation that still has the room."""
-        length = self.get_seq_length()
-        capacity = self._buffers[0].shape[-2] if self._buffers is not None else length + self.room
-        fresh: list[Tensor] = []
-        for states in (self.keys, self.values):
-            buffer = states.new_empty((len(indices), states.shape[1], capacity, states.shape[3]))
-            buffer[:, :, :length] = states[indices]
-            fresh.append(buffer)
-        self._buffers = (fresh[0], fresh[1])
+        """Keep the rows ``indices`` (they may repeat), in a fresh allocation that has room for the next token."""
+        self.take([self.keys[indices]], [self.values[indices]])
+
+    def take(self, keys: list[Tensor], values: list[Tensor]) -> None:
+        """Hold these blocks of rows, each aligned at the right: what is left of a shorter block is zero."""
+        length = max(block.shape[-2] for block in keys)
+        self._buffers = _roomy(keys, length + 1), _roomy(values, length + 1)
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
-def decode_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
-    """An empty cache for ``config``'s layers with ``room`` positions beyond the prompt."""
+def _roomy(blocks: list[Tensor], columns: int) -> Tensor:
+    """The blocks below each other in a buffer of at least ``columns`` columns, in whole chunks."""
+    _, heads, _, width = blocks[0].shape
+    length = max(block.shape[-2] for block in blocks)
+    rows = sum(block.shape[0] for block in blocks)
+    buffer = blocks[0].new_empty((rows, heads, -(-columns // CHUNK) * CHUNK, width))
+    buffer[:, :, length:] = 0
+    row = 0
+    for block in blocks:
+        own = buffer[row : row + len(block), :, :length]
+        own[:, :, : length - block.shape[-2]] = 0
+        own[:, :, length - block.shape[-2] :] = block
+        row += len(block)
+    return buffer
+
+
+def whole(states: Tensor) -> Tensor:
+    """The buffer (B, K, capacity, D) whose filled part is ``states`` (B, K, L, D), where less than a chunk is missing.
+
+    Anything else comes back as it is.
+    """
+    rows, heads, length, width = states.shape
+    capacity = -(-length // CHUNK) * CHUNK
+    whole_strides = (heads * capacity * width, capacity * width, width, 1)
+    if states.stride() != whole_strides or states.storage_offset():
+        return states
+    if states.untyped_storage().nbytes() < rows * heads * capacity * width * states.element_size():
+        return states
+    return states.as_strided((rows, heads, capacity, width), whole_strides)
+
+
+def decode_cache(config: PreTrainedConfig) -> DynamicCache:
+    """An empty cache for ``config``'s layers."""
     cache = DynamicCache(config=config)
-    cache.layers = [PreallocatedLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def grows(cache: Cache) -> bool:
+    """Whether every layer attends to the whole past, so that rows may join and prefixes be shared."""
+    return all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+def select(cache: Cache, rows: Tensor) -> None:
+    """Keep ``rows`` of every layer (they may repeat)."""
+    for layer in cache.layers:
+        layer.batch_select_indices(rows)
+
+
+def join(cache: Cache, unused: int, other: Cache) -> None:
+    """Put the rows of another cache below those of ``cache``, without the first ``unused`` columns of the latter."""
+    for layer, new in zip(cache.layers, other.layers, strict=True):
+        layer.take([layer.keys[:, :, unused:], new.keys], [layer.values[:, :, unused:], new.values])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.decode import left_pad, positions
+from models.prefill import prefill
+from models.prefixes import Prefixes
 from selfplay.deadline import check
 
 
@@ -26,16 +27,14 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, replies: Sequence[str], name: 
 
 @torch.inference_mode()
 def next_logprobs(
-    model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], ids: Sequence[int], pad_id: int
+    model: PreTrainedModel,
+    prompts: Sequence[tuple[int, ...]],
+    ids: Sequence[int],
+    pad_id: int,
+    prefixes: Prefixes | None = None,
 ) -> Tensor:
     """Log-probabilities (B, K), on the CPU in float32, of the K tokens ``ids`` after each of the B prompts."""
     check()
-    ids_BP, mask_BP = left_pad(prompts, pad_id, model.device)
-    out = model(
-        input_ids=ids_BP,
-        attention_mask=None if bool(mask_BP.all()) else mask_BP,
-        position_ids=positions(mask_BP),
-        use_cache=False,
-        logits_to_keep=1,
-    )
-    return out.logits[:, -1].float().log_softmax(-1)[:, list(ids)].cpu()
+    unique = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    logits_UV = prefill(model, list(unique), pad_id, prefixes).logits_UV
+    return logits_UV.log_softmax(-1)[:, list(ids)].cpu()[[unique[prompt] for prompt in prompts]]

@@ -1,32 +1,26 @@
-"""The rollout loop over an unmodified transformers model: equal prompts prefilled once, finished rows dropped.
+"""The rollout loop over an unmodified transformers model: equal prompts prefilled once, finished rows dropped, and
+waiting prompts put in their place.
 
-Shape legend: U unique prompts, B rows, P prompt length, V vocabulary.
+Shape legend: N prompts, U unique prompts, B rows in flight, P prompt length, L cached columns, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache
 
-from models.cache import decode_cache
-from models.sampling import draw, uniforms
+from models.cache import grows, join, select
+from models.graphs import Graphs, can_record
+from models.prefill import forward, prefill
+from models.prefixes import Prefixes
+from models.speech import Sample, Sampling, Speakers, Speech
 from selfplay.deadline import check
 
 _KEEP = 0.75
 """Rows are compacted when this share of them or less is still speaking: a copy of the cache is not free."""
-
-
-@dataclass(slots=True)
-class Sample:
-    """What one row said: token ids and their log-probabilities under the model at temperature 1."""
-
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
 
 
 def batches(lengths: Sequence[int], extra: int, budget: int) -> list[list[int]]:
@@ -49,85 +43,114 @@ def decode(
     model: PreTrainedModel,
     prompts: Sequence[tuple[int, ...]],
     seeds: Sequence[int],
+    sampling: Sampling,
     *,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    stop_ids: Collection[int],
     pad_id: int,
+    budget: int,
+    prefixes: Prefixes | None = None,
+    graphs: Graphs | None = None,
 ) -> list[Sample]:
-    """Sample one completion per prompt, in one batch. Row i depends on ``prompts[i]`` and ``seeds[i]`` alone, up to
-    the rounding of matrix products of another shape."""
-    unique = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    cache = decode_cache(model.config, max_tokens)
-    ids_UP, mask_UP = left_pad(list(unique), pad_id, model.device)
-    padded = not bool(mask_UP.all())
-    logits_UV = _forward(model, ids_UP, mask_UP if padded else None, cache, positions(mask_UP))
+    """Sample one completion per prompt, with at most ``budget`` positions (rows x (prompt + tokens)) in flight.
 
-    select = torch.tensor([unique[prompt] for prompt in prompts], device=model.device)
-    _select(cache, select)
-    logits_BV = logits_UV[select]
-    mask = torch.ones(len(prompts), ids_UP.shape[1] + max_tokens, dtype=mask_UP.dtype, device=model.device)
-    mask[:, : ids_UP.shape[1]] = mask_UP[select]
-    position = mask_UP.sum(-1)[select][:, None]
-    chance = uniforms(seeds, max_tokens).to(model.device)
-    stops = torch.tensor(sorted(stop_ids), device=model.device)
+    The prompts come shortest first. Row i depends on ``prompts[i]`` and ``seeds[i]`` alone, up to the rounding of
+    matrix products of another shape.
+    """
+    speech = Speech(seeds, sampling, model.device)
+    waiting = list(range(len(prompts)))
 
-    samples = [Sample() for _ in prompts]
-    rows = list(range(len(prompts)))
-    speaking = torch.ones(len(rows), dtype=torch.bool, device=model.device)
-    for t in range(max_tokens):
+    def start(rows: list[int]) -> _Flight:
+        flight = _Flight(model, [prompts[row] for row in rows], rows, pad_id, prefixes)
+        speech.say(flight.speakers, flight.logits_BV)
+        return flight
+
+    flight: _Flight | None = None
+    while True:
         check()  # a judge's call has a deadline; nothing else can end it
-        token_B = draw(logits_BV, chance[:, t], temperature, top_p)
-        logprob_B = logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(-1)
-        for row, spoke, token, logprob in zip(
-            rows, speaking.tolist(), token_B.tolist(), logprob_B.tolist(), strict=True
-        ):
-            if spoke:
-                samples[row].token_ids.append(token)
-                samples[row].logprobs.append(logprob)
-        speaking &= ~torch.isin(token_B, stops)
-        alive = int(speaking.sum())
-        if alive == 0 or t + 1 == max_tokens:
+        alive = int(flight.speakers.speaking.sum()) if flight else 0
+        if flight is None or alive == 0:
+            if not waiting:
+                return speech.samples()
+            flight = start(_admit(waiting, prompts, 0, 0, sampling.max_tokens, budget))
+            continue
+        if alive <= _KEEP * len(flight.speakers):
+            flight.drop()
+            if waiting and grows(flight.cache):
+                rows = _admit(waiting, prompts, alive, flight.columns, sampling.max_tokens, budget)
+                if rows:
+                    flight.join(start(rows))
+        if graphs and can_record(model, flight.cache):
+            graphs.run(model, flight, speech, _KEEP)
+        else:
+            flight.step(model)
+            speech.say(flight.speakers, flight.logits_BV)
+
+
+def _admit(
+    waiting: list[int], prompts: Sequence[tuple[int, ...]], beside: int, columns: int, extra: int, budget: int
+) -> list[int]:
+    """Take from ``waiting`` the rows that fit into the budget beside so many others of so many columns; where there
+    are no others, one at least."""
+    count = 0
+    while count < len(waiting):
+        columns = max(columns, len(prompts[waiting[count]]))
+        if (beside + count + 1) * (columns + extra) > budget and beside + count:
             break
-        if alive <= _KEEP * len(rows):
-            keep = speaking.nonzero().squeeze(1)
-            _select(cache, keep)
-            rows = [rows[i] for i in keep.tolist()]
-            token_B, mask, position, chance, speaking = (
-                tensor[keep] for tensor in (token_B, mask, position, chance, speaking)
-            )
-        seen = mask[:, : ids_UP.shape[1] + t + 1] if padded else None
-        logits_BV = _forward(model, token_B[:, None], seen, cache, position + t)
-    return samples
+        count += 1
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
 
 
-def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask (B, P), both int64, every row ending at the last column."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
+class _Flight:
+    """Rows that are decoded together: who speaks, the keys and values of what they have said, and the logits of what
+    they say next."""
 
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[tuple[int, ...]],
+        rows: Sequence[int],
+        pad_id: int,
+        prefixes: Prefixes | None,
+    ) -> None:
+        unique = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+        ready = prefill(model, list(unique), pad_id, prefixes)
+        chosen = torch.tensor([unique[prompt] for prompt in prompts], device=model.device)
+        select(ready.cache, chosen)
+        self.cache = ready.cache
+        self.logits_BV = ready.logits_UV[chosen]
+        self.speakers = Speakers(torch.tensor(rows, device=model.device), ready.length_U[chosen])
+        self.mask_BL = None if ready.mask_UP is None else ready.mask_UP[chosen]
 
-def positions(mask_BP: Tensor) -> Tensor:
-    """Position ids (B, P) that count from a row's first real token."""
-    return (mask_BP.cumsum(-1) - 1).clamp(min=0)
+    @property
+    def columns(self) -> int:
+        """Of the cache."""
+        return self.cache.get_seq_length()
 
+    def step(self, model: PreTrainedModel) -> None:
+        """Feed the tokens that were said last: their keys and values, and the logits of the next ones."""
+        rows = self.speakers
+        if self.mask_BL is not None:
+            self.mask_BL = torch.cat((self.mask_BL, self.mask_BL.new_ones(len(rows), 1)), 1)
+        self.logits_BV = forward(model, rows.token[:, None], self.mask_BL, self.cache, rows.position[:, None])
 
-def _forward(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Cache, position_ids: Tensor) -> Tensor:
-    """Next-token logits (B, V) in float32, of the last position only."""
-    out = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=position_ids,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return out.logits[:, -1].float()
+    def drop(self) -> None:
+        """Let go of the rows that have finished."""
+        keep = self.speakers.speaking.nonzero().squeeze(1)
+        select(self.cache, keep)
+        self.speakers.keep(keep)
+        if self.mask_BL is not None:
+            self.mask_BL = self.mask_BL[keep]
 
+    def join(self, other: _Flight) -> None:
+        """Take the rows of ``other`` in; all rows are aligned at the right, and columns that nobody needs are let go."""
+        masks = [flight.mask_BL if flight.mask_BL is not None else flight._everything() for flight in (self, other)]
+        unused = int(masks[0].any(0).int().argmax())
+        masks[0] = masks[0][:, unused:]
+        width = max(mask.shape[1] for mask in masks)
+        join(self.cache, unused, other.cache)
+        self.mask_BL = torch.cat([torch.nn.functional.pad(mask, (width - mask.shape[1], 0)) for mask in masks])
+        self.speakers.extend(other.speakers)
 
-def _select(cache: Cache, rows: Tensor) -> None:
-    for layer in cache.layers:
-        layer.batch_select_indices(rows)
+    def _everything(self) -> Tensor:
+        return torch.ones(len(self.speakers), self.columns, dtype=torch.bool, device=self.speakers.token.device)

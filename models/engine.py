@@ -11,23 +11,31 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from models.allocator import keep_freed_memory
+from models.attention import adopt
 from models.chat import ChatEncoder, whole
-from models.choices import next_logprobs, token_ids
-from models.decode import batches, decode, left_pad, positions
+from models.choices import token_ids
+from models.lora import has_lora, load_lora, merged, save_lora
+from models.roofline import Work
+from models.sampler import Sampler
+from models.scoring import score
+from models.speech import Sampling
 from selfplay.types import Chat, Completion
 
 
 class Engine:
     """One model with its tokenizer. ``version`` counts the updates; whoever changes the weights calls ``touched``.
 
-    ``batch_tokens`` bounds rows x positions of one forward pass.
+    ``batch_tokens`` bounds the positions (rows x columns) that are decoded at once, ``prefix_mib`` what is kept of
+    prompts that were read. ``attention="auto"`` puts our kernel for decoding in the place of transformers' ``sdpa``.
+    A ``frozen`` engine never changes its weights.
     """
 
     def __init__(
@@ -38,14 +46,24 @@ class Engine:
         name: str,
         dtype: torch.dtype = torch.float32,
         batch_tokens: int = 65_536,
+        prefix_mib: int = 256,
+        attention: str = "auto",
+        frozen: bool = False,
     ) -> None:
-        self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.dtype, self.batch_tokens = dtype, batch_tokens
+        if attention == "auto":
+            adopt(model)
+        if model.device.type == "cpu":
+            keep_freed_memory()
+        self.model, self.tokenizer, self.name, self.dtype = model, tokenizer, name, dtype
         self.version = 0
+        self.work = Work(model, dtype)
         self._chats = ChatEncoder(tokenizer, name)
-        self._decoder: PreTrainedModel | None = None
-        self._decoder_version = -1
         self._pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        # What a frozen engine remembers would outlive a step, and a run that is resumed would not have it.
+        self._sampler = Sampler(
+            model, dtype, batch_tokens=batch_tokens, prefix_mib=prefix_mib, pad_id=self._pad_id, remembers=not frozen
+        )
+        self._settings: dict[str, Any] = {"dtype": dtype, "batch_tokens": batch_tokens, "prefix_mib": prefix_mib, "attention": attention}
         self._stop_ids = _stop_ids(model, tokenizer)
         self._context: int | None = getattr(model.config, "max_position_embeddings", None)
 
@@ -58,6 +76,16 @@ class Engine:
         """The name of ``dtype`` as a configuration writes it."""
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def batch_tokens(self) -> int:
+        """The positions that are decoded at once; fewer than asked for where memory did not suffice."""
+        return self._sampler.batch_tokens
+
+    @property
+    def exact_sampler(self) -> bool:
+        """Whether what samples is what learns, up to rounding: no importance weights are needed then."""
+        return self.dtype == torch.float32
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of every training and scoring pass."""
         if self.dtype == torch.float32:
@@ -67,6 +95,10 @@ class Engine:
     def touched(self) -> None:
         """The weights have changed: a new version."""
         self.version += 1
+
+    def begin_step(self) -> None:
+        """Forget what was kept of earlier prompts: a run that is resumed here must not differ by its rounding."""
+        self._sampler.forget()
 
     def generate(
         self,
@@ -82,6 +114,8 @@ class Engine:
         ``temperature`` 0 is greedy; ``max_tokens`` bounds the sampled tokens. Log-probabilities are the model's at
         temperature 1. Raises ``ValueError`` on a prompt that leaves no room in the model's context.
         """
+        if not chats:
+            return []
         prompts = self._chats(chats)
         for prompt in prompts:
             if not self._has_room(prompt, max_tokens):
@@ -89,27 +123,21 @@ class Engine:
                     f"a prompt of {len(prompt)} tokens and max_tokens={max_tokens} exceed the context of "
                     f"{self._context} tokens of {self.name!r}: ask `fits` first"
                 )
-        # Equal prompts become neighbours (stable sort below), so that a batch prefills each of them once.
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
-        done: list[Completion | None] = [None] * len(prompts)
-        decoder = self._sync_decoder()
-        for batch in batches([len(prompts[i]) for i in order], max_tokens, self.batch_tokens):
-            rows = [order[i] for i in batch]
-            samples = decode(
-                decoder,
-                [prompts[i] for i in rows],
-                [seeds[i] for i in rows],
-                temperature=temperature,
-                top_p=top_p,
-                max_tokens=max_tokens,
-                stop_ids=self._stop_ids,
-                pad_id=self._pad_id,
+        sampling = Sampling(temperature, top_p, max_tokens, self._stop_ids)
+        samples = self._sampler.sample(prompts, seeds, sampling, self.version)
+        self._count_reading(prompts)
+        self.work.speak([len(prompt) for prompt in prompts], [len(sample.token_ids) for sample in samples])
+        texts = self._texts([sample.token_ids for sample in samples])
+        return [
+            Completion(
+                text,
+                prompt,
+                tuple(sample.token_ids),
+                tuple(sample.logprobs),
+                "stop" if sample.token_ids[-1] in self._stop_ids else "length",
             )
-            texts = self._texts([sample.token_ids for sample in samples])
-            for row, sample, text in zip(rows, samples, texts, strict=True):
-                finish = "stop" if sample.token_ids[-1] in self._stop_ids else "length"
-                done[row] = Completion(text, prompts[row], tuple(sample.token_ids), tuple(sample.logprobs), finish)
-        return [completion for completion in done if completion is not None]
+            for prompt, sample, text in zip(prompts, samples, texts, strict=True)
+        ]
 
     def fits(self, chats: Sequence[Chat], max_tokens: int) -> list[bool]:
         """Whether each chat leaves room for ``max_tokens`` in the model's context."""
@@ -118,38 +146,16 @@ class Engine:
     def logprobs(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
         """Log-probabilities (B, T) of the completions' tokens under the present weights, and the mask (B, T) of real
         tokens. Differentiable unless called under ``torch.no_grad``; logits are made for completions only."""
-        ids_BP, mask_BP = left_pad([c.prompt_ids for c in completions], self._pad_id, self.device)
-        width = max(len(c.token_ids) for c in completions)
-        tokens_BT = torch.tensor(
-            [list(c.token_ids) + [self._pad_id] * (width - len(c.token_ids)) for c in completions], device=self.device
-        )
-        mask_BT = torch.tensor(
-            [[1] * len(c.token_ids) + [0] * (width - len(c.token_ids)) for c in completions], device=self.device
-        )
-        # Padding on the right needs no mask: attention is causal. Only prompts of unequal length need one.
-        mask = torch.cat((mask_BP, torch.ones_like(mask_BT)), 1)
-        padded = not bool(mask_BP.all())
         with self.autocast():
-            logits = self.model(
-                input_ids=torch.cat((ids_BP, tokens_BT), 1),
-                attention_mask=mask if padded else None,
-                position_ids=positions(mask),
-                use_cache=False,
-                logits_to_keep=width + 1,
-            ).logits[:, :-1]
-        logprobs = -F.cross_entropy(logits.float().transpose(1, 2), tokens_BT, reduction="none")
-        return logprobs.masked_fill(mask_BT == 0, 0.0), mask_BT.bool()
+            return score(self.model, completions)
 
     def choices(self, chats: Sequence[Chat], replies: Sequence[str]) -> list[list[float]]:
         """The log-probability of each one-token reply as the next token after each chat, at temperature 1, by the
         weights that sample. Raises ``ValueError`` for a reply of several tokens."""
         ids = token_ids(self.tokenizer, replies, self.name)
-        prompts, decoder = self._chats(chats), self._sync_decoder()
-        found: dict[int, list[float]] = {}
-        for rows in batches([len(prompt) for prompt in prompts], 1, self.batch_tokens):
-            logprobs_BK = next_logprobs(decoder, [prompts[row] for row in rows], ids, self._pad_id)
-            found |= zip(rows, logprobs_BK.tolist(), strict=True)
-        return [found[row] for row in range(len(prompts))]
+        prompts = self._chats(chats)
+        self._count_reading(prompts)
+        return self._sampler.weigh(prompts, ids, self.version)
 
     def encode(self, chat: Chat, text: str) -> Completion:
         """Someone else's words as this model's tokens, end of sequence included; ``logprobs`` is empty: nobody
@@ -160,40 +166,38 @@ class Engine:
 
     def snapshot(self) -> Engine:
         """A frozen copy of the present weights: a reference, an opponent, a teacher."""
-        model = copy.deepcopy(self.model).requires_grad_(False).eval()
-        frozen = Engine(
-            model, self.tokenizer, name=f"{self.name} (frozen)", dtype=self.dtype, batch_tokens=self.batch_tokens
-        )
-        frozen.version = self.version
+        if has_lora(self.model):
+            model = merged(self.model, share=True)
+        else:
+            model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        frozen = Engine(model, self.tokenizer, name=f"{self.name} (frozen)", frozen=True, **self._settings)
+        frozen.version, frozen.work = self.version, self.work
         return frozen
 
     def save(self, folder: Path) -> None:
-        """A ``save_pretrained`` folder: it loads in transformers, vLLM and lm-eval as it is."""
-        self.model.save_pretrained(folder)
+        """A ``save_pretrained`` folder: it loads in transformers, vLLM and lm-eval as it is. Adapters are merged, and
+        written apart as well."""
+        if has_lora(self.model):
+            merged(self.model).save_pretrained(folder)
+            save_lora(self.model, folder)
+        else:
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """Take the weights of a folder that ``save`` wrote, exactly."""
+        if has_lora(self.model):
+            load_lora(self.model, folder)
+            self.touched()
+            return
         saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         self.model.load_state_dict(saved.state_dict())
         self.touched()
 
-    def _sync_decoder(self) -> PreTrainedModel:
-        """The model that samples: the masters themselves, or their copy in the lower precision, brought up to date."""
-        self.model.eval()
-        if self.dtype == torch.float32:
-            return self.model
-        if self._decoder is None:
-            self._decoder = copy.deepcopy(self.model).requires_grad_(False)
-            # The parameters only: rotary frequencies are buffers, and rounded ones turn far positions by whole angles.
-            for parameter in self._decoder.parameters():
-                parameter.data = parameter.data.to(self.dtype)
-        elif self._decoder_version != self.version:
-            with torch.no_grad():
-                for copied, master in zip(self._decoder.parameters(), self.model.parameters(), strict=True):
-                    copied.copy_(master)
-        self._decoder_version = self.version
-        return self._decoder
+    def _count_reading(self, prompts: Sequence[tuple[int, ...]]) -> None:
+        """Equal prompts are read once."""
+        if lengths := [len(prompt) for prompt in set(prompts)]:
+            self.work.prefill(len(lengths), fmean(lengths))
 
     def _has_room(self, prompt: tuple[int, ...], max_tokens: int) -> bool:
         return self._context is None or len(prompt) + max_tokens <= self._context

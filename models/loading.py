@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from models.engine import Engine
+from models.lora import Lora, add_lora
+from models.memory import batch_tokens as tokens_that_fit
+from models.memory import free_memory
 
 log = logging.getLogger(__name__)
 
@@ -31,51 +35,84 @@ def load(
     *,
     dtype: str = "auto",
     device: str = "auto",
-    batch_tokens: int = 65_536,
+    batch_tokens: int | str = "auto",
+    prefix_mib: int = 256,
     attention: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    lora: Mapping[str, Any] | None = None,
 ) -> Engine:
     """The engine of ``path``: ``"tiny"`` is the embedded model, else a folder or a hub id.
 
     ``dtype`` is the precision of the arithmetic (masters stay float32): ``auto`` takes bfloat16 on an accelerator
-    that has it and otherwise races the two. ``attention`` is transformers' ``attn_implementation`` or ``auto``.
-    Raises ``LoadError``.
+    that has it and otherwise races the two. ``batch_tokens`` bounds the positions that are decoded at once, ``auto``
+    by the memory that is free now; ``prefix_mib`` bounds what is kept of prompts within a step (0: nothing).
+    ``attention`` is transformers' ``attn_implementation`` or ``auto``. ``lora`` holds the settings of ``Lora``: then
+    adapters learn, and the model's own weights stay. Raises ``LoadError`` and ``LoraError``.
     """
+    if batch_tokens != "auto" and (not isinstance(batch_tokens, int) or batch_tokens < 1):
+        raise LoadError(f"model.batch_tokens={batch_tokens!r} must be auto or at least 1")
+    if prefix_mib < 0:
+        raise LoadError(f"model.prefix_mib={prefix_mib} must be at least 0")
     place = choose_device(device)
     # What "auto" turned out to be is part of the key, so that a resolved configuration finds the same engine.
-    return _load(path, choose_dtype(dtype, place), place, batch_tokens, attention, revision, trust_remote_code)
+    precision = choose_dtype(dtype, place)
+    source = (path, revision, trust_remote_code)
+    tokens = batch_tokens if isinstance(batch_tokens, int) else _tokens_that_fit(source, precision, place)
+    return _load(source, precision, place, tokens, prefix_mib, attention, None if lora is None else Lora.of(lora))
+
+
+Source = tuple[str, str | None, bool]
+"""Of a model: its path, its revision, and whether its own code may run."""
 
 
 @cache
 def _load(
-    path: str,
+    source: Source,
     precision: torch.dtype,
     place: torch.device,
     batch_tokens: int,
+    prefix_mib: int,
     attention: str,
-    revision: str | None,
-    trust_remote_code: bool,
+    lora: Lora | None,
 ) -> Engine:
-    source = str(TINY) if path == "tiny" else path
-    _check_folder(path, Path(source))
+    path, revision, trust_remote_code = source
+    _check_folder(path)
     transformers_logging.disable_progress_bar()  # the run has a screen of its own
     started = time.perf_counter()
-    options: dict[str, object] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    if attention != "auto":
-        options["attn_implementation"] = attention
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    attend = {} if attention == "auto" else {"attn_implementation": attention}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(_place(path), **options)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True, **options
+            _place(path), dtype=torch.float32, output_loading_info=True, **options, **attend
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise LoadError(f"cannot load model.path={path!r}: {_first_line(error)}") from error
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         raise LoadError(f"model.path={path!r} lacks weights of a causal language model: {min(report['missing_keys'])}")
+    if lora is not None:
+        add_lora(model, lora)
     model.to(place).eval()
     log.info("loaded %s on %s (%s) in %.1f s", path, place, precision, time.perf_counter() - started)
-    return Engine(model, tokenizer, name=path, dtype=precision, batch_tokens=batch_tokens)
+    settings = {"batch_tokens": batch_tokens, "prefix_mib": prefix_mib, "attention": attention}
+    return Engine(model, tokenizer, name=path, dtype=precision, **settings)
+
+
+@cache
+def _tokens_that_fit(source: Source, precision: torch.dtype, place: torch.device) -> int:
+    """Decided once per process: after loading there is less memory, and "auto" must go on meaning the same."""
+    path, revision, trust_remote_code = source
+    _check_folder(path)
+    try:
+        config = AutoConfig.from_pretrained(_place(path), revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise LoadError(f"cannot load model.path={path!r}: {_first_line(error)}") from error
+    return tokens_that_fit(config, precision.itemsize, free_memory(place))
+
+
+def _place(path: str) -> str:
+    return str(TINY) if path == "tiny" else path
 
 
 def reference(model: Engine) -> Engine:
@@ -91,6 +128,7 @@ def _reference(model: Engine) -> Engine:
 def forget() -> None:
     """Drop what was loaded: the next ``load`` reads the weights again."""
     _load.cache_clear()
+    _tokens_that_fit.cache_clear()
     _reference.cache_clear()
 
 
@@ -139,8 +177,9 @@ def _gemm_seconds(dtype: torch.dtype) -> float:
     return min(times)
 
 
-def _check_folder(path: str, folder: Path) -> None:
+def _check_folder(path: str) -> None:
     """Say what is missing from a folder, before transformers mistakes its name for a hub id."""
+    folder = Path(_place(path))
     if not folder.is_dir():
         if path.startswith((".", "/", "~")) or folder.exists():
             raise LoadError(f"model.path={path!r} is not a folder")

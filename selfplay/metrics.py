@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
 from selfplay.types import VERIFIER, Episode, Turn
+
+PHASES = ("generate", "judge", "update", "other")
+"""What every step's seconds are counted under; an exam or an audit comes on top."""
 
 
 def describe(episodes: Sequence[Episode]) -> dict[str, float]:
@@ -66,3 +69,18 @@ def count_tokens(episodes: Sequence[Episode]) -> int:
     """Sampled tokens of all turns, each shared turn once."""
     turns = dict.fromkeys(turn for episode in episodes for turn in episode.turns)
     return sum(len(turn.action.completion.token_ids) for turn in turns if turn.action.completion is not None)
+
+
+def timings(lap: Mapping[str, float], tokens: int) -> dict[str, float]:
+    """A row of timings.jsonl: a lap of the stopwatch with the phases that every step has, and tokens per second.
+
+    All rates have the sampled tokens of the step above the line, so that their inverses add up: ``tokens_per_second``
+    over ``total``, ``<phase>_tokens_per_second`` over the phase, for generate and update. A phase that took no time,
+    as at step 0, has no rate.
+    """
+    row = {**dict.fromkeys(PHASES, 0.0), **lap}
+    row["tokens_per_second"] = tokens / row["total"] if row["total"] else 0.0
+    for phase in ("generate", "update"):
+        if row[phase]:
+            row[f"{phase}_tokens_per_second"] = tokens / row[phase]
+    return row

@@ -4,7 +4,7 @@
 
     runs/x/metrics.jsonl    one object per step: {"step": 7, "reward/solver": 0.5, ...}
            episodes.jsonl   one episode per line: turns, case, verdict, returns
-           timings.jsonl    seconds per phase, tokens per second
+           timings.jsonl    seconds per phase, tokens per second, share of the roofline (``metrics.timings``)
            tensorboard/     the same numbers as event files
            summary.json     written once, at the end
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -26,6 +26,8 @@ from typing import Any, BinaryIO, cast
 
 from selfplay.checkpoint import sync
 from selfplay.types import Episode, Turn
+
+ROOFLINE = "roofline/"  # + a phase: the share of the machine's limit that it reached
 
 
 class RecordError(RuntimeError):
@@ -110,11 +112,16 @@ class Stopwatch:
     """Seconds per phase: ``with watch("generate"): ...``, then ``watch.lap()`` once per step.
 
     A phase inside another one pauses it, so that every second counts once: the phases and "other" sum to "total".
+    ``meter`` tells the least seconds that the work done since its last reading can take on this machine. It is read
+    whenever the phase changes, so that work counts in the phase that did it, whoever did it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Callable[[], float] | None = None) -> None:
         self._seconds: dict[str, float] = {}
+        self._least: dict[str, float] = {}
         self._open = ["other"]
+        self._meter = meter or (lambda: 0.0)
+        self._meter()  # what was done before is not ours; a meter that sets itself up does so before the clock runs
         self._mark = time.perf_counter()
 
     @contextmanager
@@ -131,15 +138,24 @@ class Stopwatch:
             self._open.pop()
 
     def lap(self) -> dict[str, float]:
-        """Seconds of each phase since the last lap, with "other" (outside any phase) and "total"; starts a new lap."""
+        """Seconds of each phase since the last lap, with "other" (outside any phase) and "total"; starts a new lap.
+
+        ``roofline/<phase>`` is the share of the machine's limit that the phase reached, least over measured seconds,
+        for phases with metered work.
+        """
         self._charge()
         lap, self._seconds = {"other": 0.0, **self._seconds}, {}
-        return {**lap, "total": math.fsum(lap.values())}
+        least, self._least = self._least, {}
+        shares = {f"{ROOFLINE}{phase}": seconds / lap[phase] for phase, seconds in least.items() if lap[phase]}
+        return {**lap, "total": math.fsum(lap.values()), **shares}
 
     def _charge(self) -> None:
-        now = time.perf_counter()
-        self._seconds[self._open[-1]] = self._seconds.get(self._open[-1], 0.0) + now - self._mark
+        phase, now = self._open[-1], time.perf_counter()
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._mark
         self._mark = now
+        least = self._meter()
+        if least:
+            self._least[phase] = self._least.get(phase, 0.0) + least
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What a person sees of a run: a live display on a terminal, plain lines in a pipe or in CI.
 
-Both show the same numbers under the names of the record (``reward/<role>``, ``eval/heldout_accuracy``, ...). A number
-that never came is a dash. Model text is shown as text: its markup is inert and its control characters are spelled out.
+Both show the same numbers under the names of the record (``reward/<role>``, ``eval/heldout_accuracy``, ...), and where
+the time goes, as ``Pace`` has it. A number that never came is a dash. Model text is shown as text: its markup is inert
+and its control characters are spelled out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from selfplay.pace import Pace
 from selfplay.types import VERIFIER, Episode, Turn
 
 HELDOUT = "eval/heldout_accuracy"  # HELDOUT + "_low" and "_high" bound its confidence interval, where they are given
@@ -84,10 +86,18 @@ class Screen(ABC):
         self._first: tuple[int, float] | None = None  # step and held-out score
         self._start: tuple[int, float] | None = None  # step and time of the first update of this process
         self._told_at: int | None = None  # step of the last transcript
+        self._pace = Pace()
 
     @abstractmethod
-    def update(self, step: int, metrics: Metrics, transcript: Transcript | None = None) -> None:
-        """Show the numbers after ``step`` steps; a transcript may come every time, it is shown now and then."""
+    def update(
+        self,
+        step: int,
+        metrics: Metrics,
+        transcript: Transcript | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        """Show the numbers after ``step`` steps and the ``timings`` of the last one (as ``metrics.timings`` gives
+        them); a transcript may come every time, it is shown now and then."""
 
     def say(self, text: str) -> None:
         """Show a sentence of ours at once, in full."""
@@ -108,8 +118,10 @@ class Screen(ABC):
     def _text(self, words: str) -> Text:
         return Text(harmless(words, self._console, lines=True))
 
-    def _note(self, step: int, metrics: Metrics) -> None:
+    def _note(self, step: int, metrics: Metrics, timings: Mapping[str, float] | None) -> None:
         self._step = step
+        if timings is not None:
+            self._pace.note(step, timings)
         self._seen = {**self._seen, **metrics}
         score = metrics.get(HELDOUT)
         if self._first is None and score is not None:
@@ -173,8 +185,14 @@ class PlainScreen(Screen):
         super().__init__(total_steps, roles, console)
         self._lined_at: int | None = None
 
-    def update(self, step: int, metrics: Metrics, transcript: Transcript | None = None) -> None:
-        self._note(step, metrics)
+    def update(
+        self,
+        step: int,
+        metrics: Metrics,
+        transcript: Transcript | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        self._note(step, metrics, timings)
         every = self._every(LINES)
         due = self._lined_at is None or step // every > self._lined_at // every or step >= self._total
         if not due and not any(name.startswith("eval/") for name in metrics):
@@ -187,6 +205,7 @@ class PlainScreen(Screen):
             parts += [f"{role}: {' '.join(known)}"] if known else []
         parts += [self._heldout()] if metrics.get(HELDOUT) is not None else []
         parts += [self._run_numbers()] if self._run_numbers() else []
+        parts += [self._pace.line()] if self._pace.line() else []
         self.say(" | ".join(parts))
         if transcript and self._wants_transcript(step):
             for heading, text in self._answers(transcript):
@@ -204,8 +223,16 @@ class LiveScreen(Screen):
         self._live = Live(console=console, get_renderable=self._render)
         self._live.start()
 
-    def update(self, step: int, metrics: Metrics, transcript: Transcript | None = None) -> None:
-        self._note(step, metrics)  # drawn by rich's own thread, a few times a second: a fast loop does not wait
+    def update(
+        self,
+        step: int,
+        metrics: Metrics,
+        transcript: Transcript | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        self._note(
+            step, metrics, timings
+        )  # drawn by rich's own thread, a few times a second: a fast loop does not wait
         if transcript and self._wants_transcript(step):
             body = [Text.assemble((f"{head}: ", "bold"), text) for head, text in self._answers(transcript)]
             self._console.print(Panel(Group(*body), title=f"step {step}", title_align="left"))
@@ -230,7 +257,9 @@ class LiveScreen(Screen):
             table.add_row(
                 self._text(role), *(number(self._seen.get(f"{name}/{role}")) for name in ROLE_COLUMNS.values())
             )
-        return Group(bar, table, Text(self._heldout()), self._text(self._run_numbers()))
+        pace = self._pace.table()
+        numbers = (table, Text(self._heldout()), self._text(self._run_numbers()))
+        return Group(bar, *numbers, *([pace] if pace else ()))
 
 
 def open_screen(total_steps: int, roles: Sequence[str], console: Console | None = None) -> Screen:

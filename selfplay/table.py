@@ -69,6 +69,15 @@ class Table:
         members |= {f"verifier.{part}": verifier for part, verifier in self.panel.verifiers.items()}
         return {name: member for name, member in members.items() if isinstance(member, Stateful)}
 
+    def least_seconds(self) -> float:
+        """The least time that this machine could need for what the models at the table did since the last call.
+
+        Frozen copies share the counter of their original; a player whose model is elsewhere has none.
+        """
+        engines = [self.engine, *(getattr(player, "engine", None) for player in self.players.values())]
+        counters = {id(work): work for engine in engines if (work := getattr(engine, "work", None)) is not None}
+        return sum(work.take().seconds for work in counters.values())
+
     def keep_out(self, episodes: Sequence[Episode]) -> tuple[list[Episode], float]:
         """The episodes that do not touch the exam, and the share that does."""
         return self.examination.exam.keep_out(episodes) if self.examination else (list(episodes), 0.0)

@@ -239,12 +239,12 @@ def test_saved_and_loaded_by_plain_transformers(style: str, tied: bool, tmp_path
 def test_the_low_precision_sampler_follows_its_masters() -> None:
     engine = make_engine(dtype=torch.bfloat16)
     first = sample(engine)
-    decoder = engine._decoder
-    assert decoder is not None and {p.dtype for p in decoder.parameters()} == {torch.bfloat16}
+    decoder = engine._sampler.model(engine.version)
+    assert {p.dtype for p in decoder.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in engine.model.parameters()} == {torch.float32}, "the masters stay"
     nudge(engine)
     second = sample(engine)
-    assert engine._decoder is decoder, "the same copy, brought up to date"
+    assert engine._sampler.model(engine.version) is decoder, "the same copy, brought up to date"
     for copied, master in zip(decoder.parameters(), engine.model.parameters(), strict=True):
         assert torch.equal(copied, master.to(torch.bfloat16))
     assert first != second
@@ -254,7 +254,7 @@ def test_the_low_precision_sampler_follows_its_masters() -> None:
 def test_the_low_precision_sampler_keeps_exact_positions(style: str) -> None:
     """Rotary frequencies rounded to 8 bits would turn position 400 by more than a radian."""
     engine = make_engine(style, dtype=torch.bfloat16)
-    decoder = engine._sync_decoder()
+    decoder = engine._sampler.model(engine.version)
     exact = dict(engine.model.named_buffers())
     assert exact and all(torch.equal(buffer, exact[name]) for name, buffer in decoder.named_buffers())
     assert all(buffer.dtype == exact[name].dtype for name, buffer in decoder.named_buffers())

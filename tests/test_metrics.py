@@ -8,7 +8,7 @@ import pytest
 
 from agents.scripted import Scripted
 from envs import lsp
-from selfplay.metrics import count_tokens, describe
+from selfplay.metrics import count_tokens, describe, timings
 from selfplay.rollout import rollout
 from selfplay.types import VERIFIER, Action, Completion, Episode, Turn
 from tests.helpers import tree
@@ -83,3 +83,17 @@ def test_a_step_of_forfeits_only() -> None:
     metrics = describe(rollout([lsp.raw_env()], players, {"challenger": 3, "solver": 2}))
     assert metrics["forfeits/challenger"] == 1 and metrics["proposals/valid_share"] == 0
     assert metrics["forfeits/solver"] == 0, "the Solver never spoke"
+
+
+def test_rates_add_up() -> None:
+    """120 tokens in 4 s, of which 2 s to generate and 1 s to update: 30, 60 and 120 tokens a second; what is passed
+    on stays as it is."""
+    lap = {"generate": 2.0, "update": 1.0, "judge": 0.5, "other": 0.5, "total": 4.0, "roofline/generate": 0.4}
+    rates = {"tokens_per_second": 30, "generate_tokens_per_second": 60, "update_tokens_per_second": 120}
+    assert timings(lap, 120) == {**lap, **rates}
+
+
+def test_the_exam_before_the_first_step_has_the_same_columns() -> None:
+    row = timings({"other": 1.0, "evaluate": 3.0, "total": 4.0}, 0)
+    phases = {"generate": 0.0, "judge": 0.0, "update": 0.0, "other": 1.0, "evaluate": 3.0}
+    assert row == {**phases, "total": 4.0, "tokens_per_second": 0.0}

@@ -191,6 +191,20 @@ def test_stopwatch_counts_every_second_once(monkeypatch: pytest.MonkeyPatch) -> 
         pass
 
 
+def test_stopwatch_books_metered_work_on_the_phase_that_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings of the clock are 1 s apart. The meter is read at 0 (what was done before the run: dropped), when "a"
+    opens (0.25, other), when "b" opens inside it (0.5, a), when "b" ends (0.125, b), when "a" ends (0.25, a), and at
+    the lap (0). So a has (0.5 + 0.25) of 2 s, b 0.125 of 1 s, other 0.25 of 2 s."""
+    ticks, done = iter(range(100)), iter([9.0, 0.25, 0.5, 0.125, 0.25, 0.0, 0.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    watch = Stopwatch(lambda: next(done))
+    with watch("a"), watch("b"):
+        pass
+    shares = {"roofline/other": 0.125, "roofline/a": 0.375, "roofline/b": 0.125}
+    assert watch.lap() == {"other": 2.0, "a": 2.0, "b": 1.0, "total": 5.0, **shares}
+    assert watch.lap() == {"other": 1.0, "total": 1.0}, "no work, no share"
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     raw = path.read_bytes()
     assert raw.startswith(b"\x89PNG\r\n\x1a\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ SMALL = [
     "runtime.threads=1",
 ]
 EVERY = "runtime.checkpoint_every=2"
+PIPELINE = ["pipeline=true", "learner.importance_cap=2.0"]  # first turns that were played ahead are state, too
 
 
 def start(*words: str) -> subprocess.Popen[bytes]:
@@ -44,9 +47,16 @@ def remains(folder: Path, steps: int) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def kill_and_resume(tmp_path: Path, steps: int, kills: int, at_least: int) -> None:
+def played_ahead(folder: Path) -> int:
+    """How many first turns of the step after it a checkpoint holds."""
+    body = json.loads((folder / "state" / "pipeline" / "openings.json").read_text(encoding="ascii"))
+    assert (body["seed"] is None) == (not body["openings"])
+    return len(body["openings"])
+
+
+def kill_and_resume(tmp_path: Path, steps: int, kills: int, at_least: int, *words: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = [*SMALL, EVERY, f"steps={steps}"]
+    settings = [*SMALL, EVERY, f"steps={steps}", *words]
     finish(*settings, f"run_dir={whole}")
     started = time.monotonic()
     finish(*SMALL, "steps=1", f"run_dir={tmp_path / 'short'}")
@@ -74,13 +84,46 @@ def kill_and_resume(tmp_path: Path, steps: int, kills: int, at_least: int) -> No
     assert remains(broken, steps) == remains(whole, steps)
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, steps=60, kills=2, at_least=1)
+@pytest.mark.parametrize("words", [[], PIPELINE], ids=["plain", "pipeline"])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, words: list[str]) -> None:
+    kill_and_resume(tmp_path, 60, 2, 1, *words)
 
 
 @pytest.mark.slow
-def test_twenty_kills(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, steps=700, kills=20, at_least=20)
+@pytest.mark.parametrize("words", [[], [*PIPELINE, "cohorts=2"]], ids=["plain", "pipeline"])
+def test_twenty_kills(tmp_path: Path, words: list[str]) -> None:
+    kill_and_resume(tmp_path, 700, 20, 20, *words)
+
+
+@pytest.mark.parametrize("experiment", ["lsp", "grpo"])  # grpo: a data set asks, whose cursor runs one step ahead
+def test_a_run_that_is_asked_to_stop_keeps_what_was_played_ahead(tmp_path: Path, experiment: str) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = [*SMALL, f"experiment={experiment}", *PIPELINE, "exam.path=null", "steps=60"]
+    finish(*settings, f"run_dir={whole}")
+    child, metrics = start(*settings, f"run_dir={broken}"), broken / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 4):
+        assert child.poll() is None and time.monotonic() < deadline, "the run did not come to its third step"
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=120)
+    assert child.returncode == 0, told.decode()
+    stopped = latest(broken / "checkpoints")
+    assert stopped is not None and 3 <= stopped.step < 60 and played_ahead(stopped.path) == 4
+    finish(f"resume={broken}")
+    assert remains(broken, 60) == remains(whole, 60)
+
+
+def test_a_finished_run_goes_on(tmp_path: Path) -> None:
+    """Its last step played nothing ahead, so the first step after it asks with the weights that are there by then."""
+    settings = [*SMALL, *PIPELINE, "exam.path=null"]
+    finish(*settings, "steps=2", f"run_dir={tmp_path / 'one'}")
+    assert played_ahead(tmp_path / "one" / "checkpoints" / "2") == 0
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for name in ("one", "two"):
+        finish(f"resume={tmp_path / name}", "steps=4", "runtime.checkpoint_every=1")
+        assert played_ahead(tmp_path / name / "checkpoints" / "3") == 4
+    assert remains(tmp_path / "one", 4) == remains(tmp_path / "two", 4)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

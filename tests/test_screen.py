@@ -37,6 +37,21 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
+LAP = {
+    "generate": 1.5,
+    "judge": 0.0,
+    "update": 0.75,
+    "other": 0.25,
+    "evaluate": 0.5,
+    "total": 3.0,
+    "tokens_per_second": 1200.0,
+    "generate_tokens_per_second": 2400.0,
+    "update_tokens_per_second": 4800.0,
+    "roofline/generate": 0.5,
+    "roofline/update": 0.04,
+}
+
+
 def console(terminal: bool, encoding: str = "utf-8", width: int = 80) -> tuple[Console, io.BytesIO]:
     """A console over bytes, as a real terminal or pipe is, so that an encoding error would show."""
     raw = io.BytesIO()
@@ -131,6 +146,56 @@ def test_live_display_shows_the_table_the_score_and_the_transcript() -> None:
     assert "middle" not in shown
 
 
+def test_where_the_time_goes_live() -> None:
+    """Two steps. The second takes 1.5 + 0.75 + 0.25 + 0.5 = 3 s for 3,600 tokens and reached half of the limit in
+    generate; the first 2.5 + 0.25 + 0.25 = 3 s for 1,800 tokens, and a tenth of it. Mean: generate 2 s of 3 (67 %),
+    evaluate 0.25 s a step, 900 tokens/s, (1.5 x 0.5 + 2.5 x 0.1) / 4 = 25 % of the roofline in generate and, since the
+    first update did nothing in its 0.25 s, 0.75 x 0.04 / 1 = 3 % in update. Step 0 is in no mean."""
+    first = {"generate": 2.5, "judge": 0.0, "update": 0.25, "other": 0.25, "total": 3.0, "tokens_per_second": 600.0}
+    out, raw = console(True)
+    with open_screen(100, ROLES, out) as screen:
+        screen.update(0, {}, None, {"evaluate": 50.0, "other": 50.0, "total": 100.0, "tokens_per_second": 0.0})
+        screen.update(1, METRICS, None, {**first, "roofline/generate": 0.1})
+        screen.update(2, METRICS, None, LAP)
+    lines = text(raw)[text(raw).rindex("step 2/100") :].splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line.split() for line in lines][-7:-1]
+    assert rows == [
+        ["generate", "judge", "update", "evaluate", "other", "total", "tokens/s"],
+        ["seconds", "1.50", "0.00", "0.75", "0.50", "0.25", "3.00", "1200"],
+        ["mean", "2.00", "0.00", "0.50", "0.25", "0.25", "3.00", "900"],
+        ["share", "67%", "0%", "17%", "8.3%", "8.3%"],
+        ["roofline", "50%", "-", "4.0%", "-", "-"],
+        ["mean", "25%", "-", "3.0%", "-", "-"],
+    ]
+
+
+def test_where_the_time_goes_in_a_line() -> None:
+    out, raw = console(False)
+    with open_screen(4, ROLES, out) as screen:
+        screen.update(0, {}, None, {"evaluate": 50.0, "other": 0.5, "total": 50.5, "tokens_per_second": 0.0})
+        screen.update(1, {"loss": 0.5}, None, LAP)
+        screen.update(2, {"loss": 0.5}, None, {**LAP, "total": 9.0, "tokens_per_second": 12.0})
+    zero, one, two = text(raw).splitlines()
+    assert zero == "step 0/4 | left - | seconds: evaluate 50.0 other 0.50 total 50.5"
+    seconds = "seconds: generate 1.50 judge 0.00 update 0.75 evaluate 0.50 other 0.25 total"
+    roofline = "roofline: generate 50% update 4.0%"
+    assert one.endswith(f"loss 0.5 | {seconds} 3.00 (mean 3.00) | tokens/s 1200 (mean 1200) | {roofline}")
+    assert two.endswith(f"loss 0.5 | {seconds} 9.00 (mean 6.00) | tokens/s 12 (mean 309) | {roofline}")
+
+
+def test_the_mean_moves() -> None:
+    """Thirty steps of 1 s after one of 1,000 s: the mean is over the last twenty."""
+    out, raw = console(False)
+    with open_screen(31, ROLES, out) as screen:
+        for step in range(1, 32):
+            screen.update(
+                step, {}, None, {"other": 1000.0 if step == 1 else 1.0, "total": 1000.0 if step == 1 else 1.0}
+            )
+    means = [line.split("(mean ")[1].rstrip(")") for line in text(raw).splitlines()]
+    assert (means[0], means[1], means[-1]) == ("1000", "500", "1.00")
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_transcripts_come_now_and_then(terminal: bool) -> None:
     out, raw = console(terminal)
@@ -146,6 +211,7 @@ def test_transcripts_come_now_and_then(terminal: bool) -> None:
 def test_model_text_is_harmless(terminal: bool, encoding: str, width: int) -> None:
     out, raw = console(terminal, encoding, width)
     with open_screen(1, ["solver", "名"], out) as screen:
+        screen.update(1, METRICS, None, LAP)
         screen.update(1, METRICS, Transcript(EVIL, [("é名" + "z" * 1000, {"score": 1.0}), (EVIL, {})]))
         screen.say(EVIL)
     shown = text(raw)

@@ -1,0 +1,218 @@
+"""Log-probabilities of completions, with gradient: rows without a hole, and logits for completion tokens only.
+
+A row is its prompt followed at once by its completion, padded on the right. Attention is causal, so padding that comes
+last is seen by nobody: no mask, and positions count from 0. The model's trunk runs once; of its hidden states only
+those that predict a completion token reach the head. Where the logits would be many, the head runs in chunks that the
+backward pass computes again, so that they never exist at once.
+
+Shape legend: B rows, L positions, T completion tokens of the longest row, N completion tokens of all rows, D hidden
+size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from selfplay.types import Completion
+
+log = logging.getLogger(__name__)
+
+LOGITS = 1 << 26
+"""Logits that may exist at once, with their gradient: 128 MiB each in bfloat16. Beyond that, chunks."""
+_BLOCK = 1 << 20
+"""Logits that are turned into float32 at once: 4 MiB stay in a core's cache."""
+
+_separable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of completions as tensors: ``ids_BL``, right-padded, or all in one row one after the other, and then
+    ``position_BL`` tells where each begins; ``predicts_N``, the flat position (of B x L) from which each completion
+    token is predicted; ``token_N``; and ``mask_BT``, where the N tokens go, row by row."""
+
+    ids_BL: Tensor
+    position_BL: Tensor | None
+    predicts_N: Tensor
+    token_N: Tensor
+    mask_BT: Tensor
+
+
+def lay_out(
+    completions: Sequence[Completion], device: torch.device, multiple: tuple[int, int] = (1, 1), packed: bool = False
+) -> Rows:
+    """The rows of a batch. ``multiple`` rounds the number of rows and of positions up, so that shapes recur;
+    ``packed`` puts all into one row without padding, for attention of variable lengths.
+
+    The last token of a row predicts nothing and is left out. Raises ``ValueError`` for a completion without a prompt:
+    nothing predicts its first token.
+    """
+    if not all(c.prompt_ids for c in completions):
+        raise ValueError("a completion has an empty prompt: nothing predicts its first token")
+    rows = [(*c.prompt_ids, *c.token_ids)[:-1] for c in completions]
+    if packed:
+        starts = list(accumulate(map(len, rows), initial=0))[:-1]
+        ids, positions = [list(chain(*rows))], [[n for row in rows for n in range(len(row))]]
+    else:
+        width = _up(max(map(len, rows)), multiple[1])
+        starts, positions = [width * b for b in range(len(rows))], None
+        ids = [[*row, *[0] * (width - len(row))] for row in rows]
+        ids += [[0] * width] * (_up(len(rows), multiple[0]) - len(rows))
+    pairs = list(zip(starts, completions, strict=True))
+    predicts = [start + len(c.prompt_ids) - 1 + t for start, c in pairs for t in range(len(c.token_ids))]
+    longest = max(len(c.token_ids) for c in completions)
+    return Rows(
+        torch.tensor(ids, device=device),
+        None if positions is None else torch.tensor(positions, device=device),
+        torch.tensor(predicts, device=device, dtype=torch.int64),
+        torch.tensor([token for c in completions for token in c.token_ids], device=device, dtype=torch.int64),
+        torch.tensor([[t < len(c.token_ids) for t in range(longest)] for c in completions], device=device),
+    )
+
+
+def score(
+    model: PreTrainedModel,
+    completions: Sequence[Completion],
+    *,
+    trunk: Callable[..., Any] | None = None,
+    multiple: tuple[int, int] = (1, 1),
+    packed: bool = False,
+    logits: int = LOGITS,
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, T) of the completions' tokens at temperature 1, 0 outside the mask (B, T) of real tokens.
+
+    Differentiable unless called under ``torch.no_grad``; precision is the caller's autocast, the result float32.
+    ``trunk`` stands in for the model's own (a compiled one); ``multiple`` and ``packed`` as in ``lay_out``; ``logits``
+    bounds those that exist at once.
+    """
+    rows = lay_out(completions, model.device, multiple, packed)
+    inputs: dict[str, Any] = {"input_ids": rows.ids_BL, "use_cache": False}
+    if rows.position_BL is not None:
+        inputs["position_ids"] = rows.position_BL
+    if has_own_head(model):
+        said = (model.base_model if trunk is None else trunk)(**inputs)
+        hidden_ND = said.last_hidden_state.flatten(0, 1).index_select(0, rows.predicts_N)
+        logp_N = _by_chunks(model, hidden_ND, rows.token_N, logits)
+    else:
+        logits_BLV = model(**inputs).logits
+        logp_N = token_logprobs(logits_BLV.flatten(0, 1).index_select(0, rows.predicts_N), rows.token_N)
+    empty_BT = logp_N.new_zeros(rows.mask_BT.shape)
+    return empty_BT.masked_scatter(rows.mask_BT, logp_N), rows.mask_BT
+
+
+def has_own_head(model: PreTrainedModel) -> bool:
+    """Whether the model is a trunk and a head that can be called apart, tried once per model on four tokens."""
+    if model not in _separable:
+        _separable[model] = _try_head(model)
+        if not _separable[model]:
+            log.info("%s has no head of its own: logits are made for prompts, too", type(model).__name__)
+    return _separable[model]
+
+
+def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
+    """Logits (N, V) of hidden states, by whatever the model does after its trunk: scaling and soft-capping included.
+
+    The model's ``forward`` runs on a shallow copy whose trunk gives back what it is given. Weights are shared and the
+    model itself is not touched, so that another thread may sample from it meanwhile.
+    """
+    headed = copy.copy(model)
+    headed._modules = {**model._modules, model.base_model_prefix: _Echo()}
+    return headed(inputs_embeds=hidden_ND[None], use_cache=False).logits[0]
+
+
+def token_logprobs(logits_NV: Tensor, token_N: Tensor) -> Tensor:
+    """log softmax(logits)[token], (N,) in float32. Keeps the logits as they are for the backward pass, and no copy."""
+    return _TokenLogprobs.apply(logits_NV, token_N)  # type: ignore[no-any-return]
+
+
+def _by_chunks(model: PreTrainedModel, hidden_ND: Tensor, token_N: Tensor, logits: int) -> Tensor:
+    size = max(1, logits // model.config.get_text_config().vocab_size)
+
+    def chunk(hidden: Tensor, token: Tensor) -> Tensor:
+        return token_logprobs(own_head(model, hidden), token)
+
+    if len(token_N) <= size:
+        return chunk(hidden_ND, token_N)
+    pairs = zip(hidden_ND.split(size), token_N.split(size), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([chunk(*pair) for pair in pairs])
+    # Nothing random happens in a head, so no state of a generator is kept.
+    return torch.cat([checkpoint(chunk, *pair, use_reentrant=False, preserve_rng_state=False) for pair in pairs])
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """The gradient is (onehot - softmax) times the upstream one; both directions go through ``_BLOCK`` logits at a
+    time, which is also faster than a log-softmax: nothing of size N x V in float32 leaves the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor) -> Tensor:
+        logp_N = torch.empty(len(token_N), dtype=torch.float32, device=logits_NV.device)
+        total_N = torch.empty_like(logp_N)
+        for rows in _blocks(logits_NV):
+            block = logits_NV[rows].float()
+            total_N[rows] = block.logsumexp(-1)
+            logp_N[rows] = block.gather(1, token_N[rows, None]).squeeze(1) - total_N[rows]
+        ctx.save_for_backward(logits_NV, token_N, total_N)
+        return logp_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        logits_NV, token_N, total_N = ctx.saved_tensors
+        gradient_NV = torch.empty_like(logits_NV)
+        for rows in _blocks(logits_NV):
+            upstream = upstream_N[rows, None].float()
+            block = logits_NV[rows].float().sub(total_N[rows, None]).exp_().mul_(-upstream)
+            gradient_NV[rows] = block.scatter_add_(1, token_N[rows, None], upstream).to(gradient_NV.dtype)
+        return gradient_NV, None
+
+
+class _Said(BaseModelOutputWithPast):
+    """A trunk's output of hidden states; whatever else a family's own output has is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _Echo(nn.Module):
+    """In the trunk's place: hidden states in, the same hidden states out."""
+
+    def forward(self, input_ids: Any = None, *_: Any, inputs_embeds: Tensor | None = None, **__: Any) -> _Said:
+        return _Said(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _try_head(model: PreTrainedModel) -> bool:
+    if model.base_model is model or model.base_model_prefix not in model._modules:
+        return False
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    whole = model(input_ids=ids, use_cache=False).logits[0]
+    try:
+        apart = own_head(model, model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0])
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        log.info("%s cannot take hidden states (%s)", type(model).__name__, error)
+        return False
+    return apart.shape == whole.shape and torch.allclose(apart, whole, atol=1e-3, rtol=1e-3, equal_nan=True)
+
+
+def _blocks(logits_NV: Tensor) -> list[slice]:
+    step = max(1, _BLOCK // logits_NV.shape[1])
+    return [slice(start, start + step) for start in range(0, logits_NV.shape[0], step)]
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
