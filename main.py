@@ -91,7 +91,7 @@ def train(cfg: DictConfig) -> None:
                 seed = derive(cfg.seed, "step", step)
                 after = derive(cfg.seed, "step", step + 1) if step < cfg.steps else None
                 episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, next_seed=after, **options)
-                metrics = describe(episodes) | table.panel.metrics() | (ledger.metrics() if ledger else {})
+                metrics = describe(episodes) | table.metrics() | (ledger.metrics() if ledger else {})
                 lessons, metrics["proposals/heldout_share"] = table.keep_out(episodes)
                 with watch("update"):
                     metrics |= table.learner.update(lessons)
@@ -115,7 +115,7 @@ def train(cfg: DictConfig) -> None:
         record.summary(summary)
         if audit:
             audit.report()
-    screen.say(report(summary, run.folder, curves.draw(run.folder)))
+    screen.say("\n".join((*table.panel.warnings(), report(summary, run.folder, curves.draw(run.folder)))))
 
 
 def play(cfg: DictConfig) -> None:

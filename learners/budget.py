@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.decode import batches as positions_within
+
 CAP = {"cpu": 8_192, "cuda": 65_536}
 """More positions per pass gain nothing: a CPU's passes get slower as they leave its cache, a GPU's are full."""
 LEAST = 1_024
@@ -21,13 +23,7 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     Sorted, so that little is padding; the longest first, so that memory that does not suffice shows at once. Rows of
     equal length stay in their order. A row over the budget is a batch of its own.
     """
-    made: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if made and (len(made[-1]) + 1) * lengths[row] <= budget:
-            made[-1].append(row)
-        else:
-            made.append([row])
-    return made[::-1]
+    return positions_within(lengths, 0, budget)[::-1]
 
 
 def tokens_that_fit(free: int, per_position: float, cap: int) -> int:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -59,7 +60,10 @@ class Passes:
     def logprobs(self, completions: Sequence[Completion], *, plain: bool = False) -> tuple[Tensor, Tensor]:
         """As ``Engine.logprobs``: (B, T) with gradient, and the mask (B, T). ``plain``: whatever was asked, not
         compiled."""
-        model = self.engine.model
+        model, work = self.engine.model, self.engine.work
+        said = fmean(len(c.token_ids) for c in completions)
+        width = said + fmean(len(c.prompt_ids) for c in completions)
+        (work.train if torch.is_grad_enabled() else work.score)(len(completions), width, said)
         with self.engine.autocast():
             if self.compiled and not plain and has_own_head(model):
                 if self._trunk is None:

@@ -102,6 +102,7 @@ class OptimizerStep:
         may be called again for the same rows: where memory does not suffice, the step begins anew with half
         the budget.
         """
+        self.engine.sleep()
         total, notes = self._accumulate(rows, said, loss)
         norm = float(torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.max_grad_norm))
         refused = not (math.isfinite(total) and math.isfinite(norm))
@@ -111,6 +112,7 @@ class OptimizerStep:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * rate(self.taken, self.schedule, self.warmup, self.steps)
             self.optimizer.step()
+            self.engine.work.optimize()
             self.taken += 1
             self.engine.touched()
         self.optimizer.zero_grad(set_to_none=True)

@@ -100,6 +100,13 @@ class Engine:
         """Forget what was kept of earlier prompts: a run that is resumed here must not differ by its rounding."""
         self._sampler.forget()
 
+    def sleep(self) -> None:
+        """Lend the sampler's memory to an update: nothing to lend where the sampler is this model."""
+
+    def metrics(self) -> dict[str, float]:
+        """What there is to tell of the sampler."""
+        return {}
+
     def generate(
         self,
         chats: Sequence[Chat],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -19,10 +20,12 @@ from models.engine import Engine
 from models.lora import Lora, add_lora
 from models.memory import batch_tokens as tokens_that_fit
 from models.memory import free_memory
+from models.vllm_options import VllmOptions
 
 log = logging.getLogger(__name__)
 
 TINY = Path(__file__).parent / "tiny"
+ENGINES = ("inprocess", "vllm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -41,6 +44,8 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     lora: Mapping[str, Any] | None = None,
+    engine: str = "inprocess",
+    vllm: Mapping[str, Any] | None = None,
 ) -> Engine:
     """The engine of ``path``: ``"tiny"`` is the embedded model, else a folder or a hub id.
 
@@ -48,8 +53,14 @@ def load(
     that has it and otherwise races the two. ``batch_tokens`` bounds the positions that are decoded at once, ``auto``
     by the memory that is free now; ``prefix_mib`` bounds what is kept of prompts within a step (0: nothing).
     ``attention`` is transformers' ``attn_implementation`` or ``auto``. ``lora`` holds the settings of ``Lora``: then
-    adapters learn, and the model's own weights stay. Raises ``LoadError`` and ``LoraError``.
+    adapters learn, and the model's own weights stay. ``engine`` samples by this process's transformers model or by
+    ``vllm``, whose settings are ``VllmOptions``. Raises ``LoadError``, ``LoraError`` and ``VllmError``.
     """
+    if engine not in ENGINES:
+        other = "; a server is model=remote" if engine == "remote" else ""
+        raise LoadError(f"model.engine={engine!r} is unknown: use {' or '.join(ENGINES)}{other}")
+    if vllm is not None and engine != "vllm":
+        raise LoadError(f"model.vllm has no use with model.engine={engine}: set model.engine=vllm, or drop it")
     if batch_tokens != "auto" and (not isinstance(batch_tokens, int) or batch_tokens < 1):
         raise LoadError(f"model.batch_tokens={batch_tokens!r} must be auto or at least 1")
     if prefix_mib < 0:
@@ -59,7 +70,9 @@ def load(
     precision = choose_dtype(dtype, place)
     source = (path, revision, trust_remote_code)
     tokens = batch_tokens if isinstance(batch_tokens, int) else _tokens_that_fit(source, precision, place)
-    return _load(source, precision, place, tokens, prefix_mib, attention, None if lora is None else Lora.of(lora))
+    adapters = None if lora is None else Lora.of(lora)
+    served = VllmOptions.of(vllm) if engine == "vllm" else None
+    return _load(source, precision, place, tokens, prefix_mib, attention, adapters, served)
 
 
 Source = tuple[str, str | None, bool]
@@ -75,6 +88,7 @@ def _load(
     prefix_mib: int,
     attention: str,
     lora: Lora | None,
+    vllm: VllmOptions | None,
 ) -> Engine:
     path, revision, trust_remote_code = source
     _check_folder(path)
@@ -96,6 +110,12 @@ def _load(
     model.to(place).eval()
     log.info("loaded %s on %s (%s) in %.1f s", path, place, precision, time.perf_counter() - started)
     settings = {"batch_tokens": batch_tokens, "prefix_mib": prefix_mib, "attention": attention}
+    if vllm is not None:
+        from models.vllm_engine import VllmEngine  # vLLM takes seconds to import, and is an extra
+
+        return VllmEngine(
+            model, tokenizer, name=path, source=_place(path), dtype=precision, options=vllm, **options, **settings
+        )
     return Engine(model, tokenizer, name=path, dtype=precision, **settings)
 
 
@@ -127,6 +147,8 @@ def _reference(model: Engine) -> Engine:
 
 def forget() -> None:
     """Drop what was loaded: the next ``load`` reads the weights again."""
+    if "models.vllm_sampler" in sys.modules:  # one at a time can live in a process
+        sys.modules["models.vllm_sampler"].close_all()
     _load.cache_clear()
     _tokens_that_fit.cache_clear()
     _reference.cache_clear()

@@ -69,6 +69,10 @@ class Table:
         members |= {f"verifier.{part}": verifier for part, verifier in self.panel.verifiers.items()}
         return {name: member for name, member in members.items() if isinstance(member, Stateful)}
 
+    def metrics(self) -> dict[str, float]:
+        """What the verifiers and the sampler have to tell of the last step."""
+        return self.panel.metrics() | {f"sampler/{name}": value for name, value in self.engine.metrics().items()}
+
     def least_seconds(self) -> float:
         """The least time that this machine could need for what the models at the table did since the last call.
 

@@ -214,7 +214,7 @@ def test_what_is_declared_is_pinned() -> None:
 
 GAMES_OWN = {"name", "turns", "payoff"}
 """What makes a game of LanguageGame: a file in conf/env is there to say it."""
-MODELS_OWN = {"model/tiny.yaml": {"path", "dtype", "device", "batch_tokens"}, "agent/remote.yaml": {"trained"}}
+MODELS_OWN = {"model/tiny.yaml": {"path", "dtype", "device", "batch_tokens"}, "agent/remote.yaml": {"trained"}, "model/vllm.yaml": {"engine", "vllm"}}
 """The embedded model is fastest, and exact, in float32 on the CPU; a remote player's words have no tokens to train."""
 NOT_WRITTEN = {"console", "render_mode", "verifier"}
 """Arguments that are objects, or PettingZoo's, or come in by the file's own defaults list."""
