@@ -54,8 +54,9 @@ class PolicyGradient:
     ``alpha`` weighs roles (1 where none is named). ``credit`` is ``siblings`` (group means) or ``ema`` (SPIRAL's
     baseline per game and role); ``scale`` divides by the group's standard deviation. ``importance_cap`` bounds the
     weight of a token that another policy sampled: ``auto`` is 2 where the sampler is not exactly the model that
-    learns, as when the game is ``pipelined``, else None, and no token is weighed. The other keys are ``OptimizerStep``'s. A step without a signal, or
-    whose loss or gradient is not finite, changes nothing and is counted.
+    learns, as when the game is ``pipelined``, else None, and no token is weighed. The other keys are
+    ``OptimizerStep``'s. A step without a signal, or whose loss or gradient is not finite, changes nothing and is
+    counted.
     """
 
     def __init__(

@@ -37,7 +37,9 @@ def attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers asks for it: query (B, H, Q, D), key and value (B, K, L, D), result (B, Q, H, D)."""
-    if _is_faster(query, key) and not any(options.get(name) is not None for name in ("softcap", "position_bias", "cache")):
+    if _is_faster(query, key) and not any(
+        options.get(name) is not None for name in ("softcap", "position_bias", "cache")
+    ):
         return one_query(query, key, value, attention_mask, scaling or query.shape[-1] ** -0.5), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
 

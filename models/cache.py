@@ -6,7 +6,6 @@ class, so that any causal language model decodes through the same loop.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer

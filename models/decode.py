@@ -143,7 +143,7 @@ class _Flight:
             self.mask_BL = self.mask_BL[keep]
 
     def join(self, other: _Flight) -> None:
-        """Take the rows of ``other`` in; all rows are aligned at the right, and columns that nobody needs are let go."""
+        """Take the rows of ``other`` in; all are aligned at the right, and columns that nobody needs are let go."""
         masks = [flight.mask_BL if flight.mask_BL is not None else flight._everything() for flight in (self, other)]
         unused = int(masks[0].any(0).int().argmax())
         masks[0] = masks[0][:, unused:]

@@ -63,7 +63,12 @@ class Engine:
         self._sampler = Sampler(
             model, dtype, batch_tokens=batch_tokens, prefix_mib=prefix_mib, pad_id=self._pad_id, remembers=not frozen
         )
-        self._settings: dict[str, Any] = {"dtype": dtype, "batch_tokens": batch_tokens, "prefix_mib": prefix_mib, "attention": attention}
+        self._settings: dict[str, Any] = {
+            "dtype": dtype,
+            "batch_tokens": batch_tokens,
+            "prefix_mib": prefix_mib,
+            "attention": attention,
+        }
         self._stop_ids = _stop_ids(model, tokenizer)
         self._context: int | None = getattr(model.config, "max_position_embeddings", None)
 

@@ -128,7 +128,7 @@ def shared(prompts: Sequence[Ids]) -> list[Ids]:
     found: list[Ids] = []
     run: Ids | None = None  # what the present run of prompts has in common
     ordered = sorted(set(prompts))
-    for before, prompt in zip(ordered, ordered[1:] + [()], strict=True):
+    for before, prompt in zip(ordered, [*ordered[1:], ()], strict=True):
         overlap = common(before, prompt)
         if overlap >= MIN_PREFIX:
             run = before[: min(overlap, len(run) if run is not None else overlap)]

@@ -26,10 +26,10 @@ T = TypeVar("T")
 class Sampler:
     """Draws completions from a model whose ``version`` says when its weights have changed.
 
-    In float32 the masters themselves decode; in a lower precision, or with adapters, a plain copy that follows them. ``batch_tokens`` bounds
-    the positions (rows x columns) in flight; it is halved for good where memory does not suffice. ``prefix_mib`` is
-    what may be kept of prompts that were read, until the weights change or ``forget`` is called; a sampler that does
-    not ``remember`` shares what the prompts of one call have in common, and no more.
+    In float32 the masters themselves decode; in a lower precision, or with adapters, a plain copy that follows them.
+    ``batch_tokens`` bounds the positions (rows x columns) in flight; it is halved for good where memory does not
+    suffice. ``prefix_mib`` is what may be kept of prompts that were read, until the weights change or ``forget`` is
+    called; a sampler that does not ``remember`` shares what the prompts of one call have in common, and no more.
     """
 
     def __init__(

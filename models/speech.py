@@ -91,9 +91,9 @@ class Speech:
         chance_B = self._chance_NT[rows.number, place_B]
         token_B = draw(logits_BV, chance_B, self.sampling.temperature, self.sampling.top_p)
         self._ids_NT[rows.number, place_B] = token_B
-        self._logprobs_NT[rows.number, place_B] = (
-            logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(-1)
-        )
+        self._logprobs_NT[rows.number, place_B] = logits_BV.gather(1, token_B[:, None]).squeeze(
+            1
+        ) - logits_BV.logsumexp(-1)
         rows.token.copy_(token_B)
         rows.position += rows.speaking  # a finished row stays inside the model's context
         rows.said += rows.speaking

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given
@@ -34,7 +32,7 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def prompts_read(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Iterator[list[int]]:
+def prompts_read(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[int]:
     """The positions of every forward pass over more than one token a row."""
     read: list[int] = []
     inner = engine.model.forward
@@ -45,14 +43,12 @@ def prompts_read(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Iterator[li
         return inner(**inputs)
 
     monkeypatch.setattr(engine.model, "forward", forward)
-    yield read
+    return read
 
 
 def sample(engine: Engine, users: list[str], system: str = "", temperature: float = 1.0, max_tokens: int = 24):
     asked = [{"system": system, "user": user} for user in users]
-    return engine.generate(
-        asked, seeds=range(len(asked)), temperature=temperature, top_p=1.0, max_tokens=max_tokens
-    )
+    return engine.generate(asked, seeds=range(len(asked)), temperature=temperature, top_p=1.0, max_tokens=max_tokens)
 
 
 def assert_same(one, other, tolerance: float = 1e-4) -> None:

@@ -189,7 +189,11 @@ def declared(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(("main.py", *OURS), ("verifiers", "lora", "optimizers", "vllm")), (("tests",), ("dev",)), (("benchmarks",), ("bench",))],
+    [
+        (("main.py", *OURS), ("verifiers", "lora", "optimizers", "vllm")),
+        (("tests",), ("dev",)),
+        (("benchmarks",), ("bench",)),
+    ],
     ids=["run", "tests", "benchmarks"],
 )
 def test_what_is_imported_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
@@ -214,7 +218,11 @@ def test_what_is_declared_is_pinned() -> None:
 
 GAMES_OWN = {"name", "turns", "payoff"}
 """What makes a game of LanguageGame: a file in conf/env is there to say it."""
-MODELS_OWN = {"model/tiny.yaml": {"path", "dtype", "device", "batch_tokens"}, "agent/remote.yaml": {"trained"}, "model/vllm.yaml": {"engine", "vllm"}}
+MODELS_OWN = {
+    "model/tiny.yaml": {"path", "dtype", "device", "batch_tokens"},
+    "agent/remote.yaml": {"trained"},
+    "model/vllm.yaml": {"engine", "vllm"},
+}
 """The embedded model is fastest, and exact, in float32 on the CPU; a remote player's words have no tokens to train."""
 NOT_WRITTEN = {"console", "render_mode", "verifier"}
 """Arguments that are objects, or PettingZoo's, or come in by the file's own defaults list."""

@@ -145,7 +145,12 @@ def test_a_run_with_adapters(peft: Any, tmp_path: Path) -> None:
         assert said.returncode == 0, said.stderr
 
     words = ["verifier=random", "branch.challenger=3", "branch.solver=3", "lr=0.01", "exam.path=null", "max_tokens=6"]
-    words += ["model.lora={r: 4, alpha: 8}", "runtime.tensorboard=false", "runtime.threads=1", "runtime.checkpoint_every=2"]
+    words += [
+        "model.lora={r: 4, alpha: 8}",
+        "runtime.tensorboard=false",
+        "runtime.threads=1",
+        "runtime.checkpoint_every=2",
+    ]
     run(tmp_path / "whole", *words, "steps=3", f"run_dir={tmp_path / 'whole'}")
     run(tmp_path / "parts", *words, "steps=2", f"run_dir={tmp_path / 'parts'}")
     run(tmp_path / "parts", f"resume={tmp_path / 'parts'}", "steps=3")
