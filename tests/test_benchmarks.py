@@ -54,6 +54,7 @@ def test_a_benchmark_prints_its_table_and_writes_its_rows(
     assert whole["settings"]["threads"] == 1
 
 
+@pytest.mark.slow
 def test_generation_compares_the_same_work(tmp_path: Path) -> None:
     rows = run("generation", tmp_path / "x.json", "--lengths", "equal", "--dtype", "float32", "--repeats", "1")["rows"]
     assert [row["rows"] for row in rows] == [1, 4]
@@ -70,6 +71,7 @@ def test_the_parts_of_the_time_are_all_of_it(tmp_path: Path) -> None:
         assert min(parts) >= 0 and sum(parts) > 0.99  # kernels alone may exceed it where a call was slower in between
 
 
+@pytest.mark.slow
 def test_sides_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
     rows = run("update", tmp_path / "x.json", "--sides", "eager", "ours float32", "--steps", "1")["rows"]
     assert [row["side"] for row in rows] == ["eager", "ours float32"]
@@ -84,6 +86,7 @@ def test_memory_is_measured_in_a_fresh_process(tmp_path: Path) -> None:
     assert row["logits_mib"] == pytest.approx(4 * 4 * 512 * 4 / 2**20)
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_against_trl_or_alone(tmp_path: Path) -> None:
     sides = ["ours"] if installed("trl") is None else ["trl_tuned", "ours"]
     whole = run("trl_step", tmp_path / "x.json", "--sides", *sides, "--lengths", "equal", "--isa", "avx2")
@@ -120,6 +123,7 @@ def test_verdicts_are_counted(tmp_path: Path) -> None:
     assert [(row["verifier"], row["cases"], row["judged"]) for row in rows] == [("format", 16, 1), ("majority", 16, 1)]
 
 
+@pytest.mark.slow
 def test_a_step_of_self_play_is_main_py_itself(tmp_path: Path) -> None:
     (row,) = run("selfplay_step", tmp_path / "x.json")["rows"]
     assert row["generate"] + row["judge"] + row["update"] + row["other"] == pytest.approx(1, abs=0.02)
