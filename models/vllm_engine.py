@@ -20,7 +20,6 @@ from models.speech import Sample, Sampling
 from models.vllm_options import VllmOptions
 from models.vllm_proof import Gap, Probe, StaleWeights, compare
 from models.vllm_sampler import VllmSampler
-from selfplay.types import Completion
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +87,6 @@ class VllmEngine(Engine):
         self._probe = Probe(vocabulary, self.vllm.block, self._context)
         self._served: int | None = None
         self._gap, self._share = Gap(0.0, 0.0), 0.0
-
-    def logprobs(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
-        """As ``Engine.logprobs``, by the trainer. With gradient an update has begun: vLLM sleeps if it is told to."""
-        if torch.is_grad_enabled():
-            self.sleep()
-        return super().logprobs(completions)
 
     # -- the sampler's weights ---------------------------------------------------------------------------------------
 

@@ -151,6 +151,11 @@ class ChatServer:
             handler.wfile.write(f"X-{number}: 1\r\n".encode())
 
 
+Serve = Callable[..., ChatServer]
+"""What the fixture ``serve`` gives: the server, running."""
+SECRET = "sk-a-key-that-nobody-may-read-0123456789"
+
+
 def completion(
     text: str | None, finish: str = "stop", first: Sequence[tuple[str, float]] | None = None, **usage: int
 ) -> bytes:
@@ -161,6 +166,18 @@ def completion(
         choice["logprobs"] = {"content": [{**likely[0], "top_logprobs": likely}]}
     counted = usage or {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
     return json.dumps({"object": "chat.completion", "choices": [choice], "usage": counted}).encode()
+
+
+def three_together() -> Script:
+    """The first three requests wait for one another, so that fewer at once would be late."""
+    together = threading.Barrier(3)
+
+    def script(asked: Asked) -> Answer:
+        if asked.number < 3:
+            together.wait(60.0)
+        return Answer(after=0.02)
+
+    return script
 
 
 def embedded() -> Script:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.chat_server import Serve
 
 # Set before torch and transformers are imported; the processes that tests start inherit both.
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would download a model fails at once
@@ -14,3 +21,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # the models here are so small th
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=1_000)
 settings.load_profile("same")
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts chat servers, with the arguments of ``ChatServer``; they end with the test."""
+    from tests.chat_server import ChatServer
+
+    with ExitStack() as stack:
+        yield lambda *script, **more: stack.enter_context(ChatServer(*script, **more))
+
+
+@pytest.fixture
+def quick_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key unless a test sets one, short waits, and no engine of an earlier test."""
+    from models.remote import forget
+    from selfplay.remote import client
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.01)
+    forget()
+    yield
+    forget()

@@ -7,8 +7,6 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -16,31 +14,16 @@ from typing import Any
 import pytest
 
 from selfplay.deadline import DeadlinePassed, deadline
-from selfplay.remote import client as remote_client
 from selfplay.remote.client import MAX_REPLY
 from selfplay.remote.reply import RemoteError
 from selfplay.testing import check_verifier
 from selfplay.types import Case
-from tests.chat_server import POINTS_5, Answer, Asked, ChatServer, Script, completion, embedded
+from tests.chat_server import POINTS_5, Answer, Asked, ChatServer, Script, Serve, completion, embedded, three_together
 from verifiers.panel import Panel
 from verifiers.remote import Remote
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRET = "sk-a-key-that-nobody-may-read-0123456789"
-Serve = Callable[..., ChatServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *script: stack.enter_context(ChatServer(*script))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key unless a test sets one, and short waits."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(remote_client, "_FIRST_WAIT", 0.01)
+pytestmark = pytest.mark.usefixtures("quick_client")
 
 
 def judge(server: ChatServer, **settings: Any) -> Remote:
@@ -225,14 +208,7 @@ def test_one_failure_does_not_touch_the_others(serve: Serve, caplog: pytest.LogC
 
 def test_concurrency_is_limited_and_used(serve: Serve) -> None:
     """The server counts; the first three requests wait for one another, so that fewer at once would be late."""
-    together = threading.Barrier(3)
-
-    def script(asked: Asked) -> Answer:
-        if asked.number < 3:
-            together.wait(60.0)
-        return Answer(after=0.02)
-
-    server = serve(script)
+    server = serve(three_together())
     assert judge(server, concurrency=3)([case(str(number)) for number in range(12)]) == [5 / 7] * 12
     assert server.at_once == 3 and len(server.asked) == 12
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,29 +12,12 @@ import pytest
 from models.remote import RemoteEngine, connect, forget
 from models.remote_engine import defused
 from selfplay.deadline import DeadlinePassed, deadline
-from selfplay.remote import client
 from selfplay.remote.reply import RemoteError
 from selfplay.types import Completion
-from tests.chat_server import Answer, Asked, ChatServer, completion, embedded
+from tests.chat_server import Answer, Asked, ChatServer, Serve, completion, embedded
 from tests.helpers import chat
 
-Serve = Callable[..., ChatServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *script, **more: stack.enter_context(ChatServer(*script, **more))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No key unless a test sets one, short waits, and no engine of an earlier test."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(client, "_FIRST_WAIT", 0.01)
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("quick_client")
 
 
 def engine(server: ChatServer, **settings: Any) -> RemoteEngine:

@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.remote import Ledger, connect, forget
-from selfplay.remote import client
 from selfplay.remote.reply import RemoteError
-from tests.chat_server import Answer, Asked, ChatServer, completion
+from tests.chat_server import SECRET, Answer, Serve, completion, three_together
 from tests.helpers import chat
 from tests.test_remote_engine import counts, echo, engine, say
 
-SECRET = "sk-a-key-that-nobody-may-read-0123456789"
-Serve = Callable[..., ChatServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *script, **more: stack.enter_context(ChatServer(*script, **more))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No key unless a test sets one, short waits, and no engine of an earlier test."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(client, "_FIRST_WAIT", 0.01)
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("quick_client")
 
 
 def test_concurrency_is_limited_and_used(serve: Serve) -> None:
     """The first three requests wait for one another, so that fewer at once would be late; never are there four."""
-    together = threading.Barrier(3)
-
-    def script(asked: Asked) -> Answer:
-        if asked.number < 3:
-            together.wait(60.0)
-        return Answer(after=0.02)
-
-    server = serve(script)
+    server = serve(three_together())
     say(engine(server, concurrency=3), *map(str, range(12)))
     assert server.at_once == 3 and len(server.asked) == 12
 

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +16,13 @@ from models.loading import reference
 from models.remote import connect, forget
 from selfplay.compose import ConfigError, build
 from selfplay.rollout import rollout
-from tests.chat_server import Answer, ChatServer, embedded
+from tests.chat_server import SECRET, Answer, Serve, embedded
 from tests.helpers import chat
 from verifiers.panel import Panel
 from verifiers.selfjudge import SelfJudge
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRET = "sk-a-key-that-nobody-may-read-0123456789"
-Serve = Callable[..., ChatServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *script: stack.enter_context(ChatServer(*script))
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("quick_client")
 
 
 # -- in a seat ---------------------------------------------------------------------------------------------------------

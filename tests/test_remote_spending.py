@@ -9,34 +9,18 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from selfplay.remote import client as remote_client
 from selfplay.remote.reply import RemoteError
-from tests.chat_server import POINTS_5, Answer, Asked, ChatServer
+from tests.chat_server import POINTS_5, SECRET, Answer, Asked, Serve
 from tests.test_remote import case, counts, first, judge
 from verifiers.remote import Remote
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRET = "sk-a-key-that-nobody-may-read-0123456789"
-Serve = Callable[..., ChatServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda *script: stack.enter_context(ChatServer(*script))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key unless a test sets one, and short waits."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(remote_client, "_FIRST_WAIT", 0.01)
+pytestmark = pytest.mark.usefixtures("quick_client")
 
 
 # -- the budget --------------------------------------------------------------------------------------------------------
