@@ -100,7 +100,7 @@ class VllmSampler:
                 max_logprobs=128,  # vLLM's own bound on `logprob_token_ids`, for judges' replies
                 use_tqdm_on_load=False,
             )
-        except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             raise VllmError(f"vLLM refuses {source!r}: {_first_line(error)}") from error
         finally:
             # On a CPU vLLM puts a function that does nothing in its place; the trainer's threads are not vLLM's.
