@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.decode import batches as positions_within
+from selfplay.types import Completion
 
 CAP = {"cpu": 4_096, "cuda": 65_536}
 """More positions per pass gain nothing and take memory: a CPU is as fast with 4,096 as with 16,384, a GPU is full."""
@@ -24,6 +25,29 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     equal length stay in their order. A row over the budget is a batch of its own.
     """
     return positions_within(lengths, 0, budget)[::-1]
+
+
+def shared_batches(rows: Sequence[Sequence[Completion]], budget: int) -> list[list[int]]:
+    """Row numbers in batches of at most ``budget`` positions, where a row is the completions that it scores and a
+    prompt counts once in every batch: siblings next to each other, the longest prompts first.
+
+    A row over the budget is a batch of its own.
+    """
+    made: list[list[int]] = []
+    read: set[tuple[int, ...]] = set()
+    positions = 0
+    for row in sorted(
+        range(len(rows)), key=lambda i: [(len(c.prompt_ids), c.prompt_ids) for c in rows[i]], reverse=True
+    ):
+        said = sum(len(c.token_ids) for c in rows[row])
+        prompts = {c.prompt_ids for c in rows[row]}
+        positions += said + sum(map(len, prompts - read))
+        if not made or positions > budget:
+            made.append([])
+            read, positions = set(), said + sum(map(len, prompts))
+        made[-1].append(row)
+        read |= prompts
+    return made
 
 
 def tokens_that_fit(free: int, per_position: float, cap: int) -> int:

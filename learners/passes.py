@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models.engine import Engine
-from models.scoring import has_own_head, score
+from models.scoring import can_share, has_own_head, score
+from models.sibling_attention import NAME as SIBLINGS
 from selfplay.types import Completion
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ _FUSED = ("sdpa", "sparring")
 """Attention that ``auto`` may replace: transformers' fused kernels, also in the engine's own dress."""
 _MULTIPLE = (8, 32)
 """Rows and positions of compiled passes are rounded up to these, so that few shapes occur."""
+_SHARED = 1_024
+"""Positions of a row up to which ``auto`` shares prompts: all scores of a layer exist at once there."""
 
 
 class Passes:
@@ -40,11 +43,26 @@ class Passes:
 
     ``attention`` is ``auto``, ``model`` (as it was loaded) or a name that transformers knows; ``checkpointing`` keeps
     only the input of every layer and computes the rest again in the backward pass; ``compiled`` compiles the trunk.
+    ``share`` is ``auto``, true or false: whether a prompt is read once for all of its completions in a pass.
     """
 
     def __init__(
-        self, engine: Engine, *, attention: str = "auto", checkpointing: bool = False, compiled: bool = False
+        self,
+        engine: Engine,
+        *,
+        attention: str = "auto",
+        checkpointing: bool = False,
+        compiled: bool = False,
+        share: bool | str = "auto",
     ) -> None:
+        if share not in (True, False, "auto"):
+            raise ValueError(f"learner.share_prompts={share!r} is unknown: use auto, true or false")
+        if share is True and not can_share(engine.model):
+            raise ValueError(
+                f"learner.share_prompts=true, but {type(engine.model).__name__} cannot read siblings beside each other "
+                "(sliding windows, recurrent layers, or attention of its own): use auto or false"
+            )
+        self.share = share
         self.engine, self.attention, self.checkpointing, self.compiled = engine, attention, checkpointing, compiled
         self._trunk: Callable[..., Any] | None = None
         layers = [m for m in engine.model.modules() if isinstance(m, GradientCheckpointingLayer)]
@@ -62,21 +80,32 @@ class Passes:
         compiled."""
         model, work = self.engine.model, self.engine.work
         said = fmean(len(c.token_ids) for c in completions)
-        width = said + fmean(len(c.prompt_ids) for c in completions)
-        (work.train if torch.is_grad_enabled() else work.score)(len(completions), width, said)
+        prompted = fmean(len(c.prompt_ids) for c in completions)
+        again = prompted - sum(map(len, {c.prompt_ids for c in completions})) / len(completions)
+        (work.train if torch.is_grad_enabled() else work.score)(len(completions), prompted + said, said, again)
+        attention = model.config._attn_implementation
+        shared = attention == SIBLINGS
         with self.engine.autocast():
             if self.compiled and not plain and has_own_head(model):
                 if self._trunk is None:
                     self._trunk = torch.compile(model.base_model, dynamic=True)
-                return score(model, completions, trunk=self._trunk, multiple=_MULTIPLE)
-            return score(model, completions, packed=model.config._attn_implementation.startswith("flash"))
+                return score(model, completions, trunk=self._trunk, multiple=_MULTIPLE, shared=shared)
+            return score(model, completions, packed=attention.startswith("flash"), shared=shared)
+
+    def shares(self, width: int) -> bool:
+        """Whether a pass over rows of at most ``width`` positions reads a prompt that they share once."""
+        if self.share != "auto":
+            return bool(self.share)
+        model = self.engine.model
+        usual = self.attention == "auto" and model.config._attn_implementation in (*_FUSED, SIBLINGS)
+        return usual and self.engine.device.type == "cpu" and width <= _SHARED and can_share(model)
 
     @contextmanager
     def running(self, width: int) -> Generator[None]:
         """The model as a pass over rows of at most ``width`` positions wants it, forward and backward."""
         model = self.engine.model
         loaded = model.config._attn_implementation
-        wanted = self._attention(loaded, width)
+        wanted = SIBLINGS if self.shares(width) else self._attention(loaded, width)
         if wanted != loaded:
             model.set_attn_implementation(wanted)
         for layer in self._layers:

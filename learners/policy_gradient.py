@@ -83,6 +83,7 @@ class PolicyGradient:
         attention: str = "auto",
         compile: bool | str = "auto",
         gradient_checkpointing: bool = False,
+        share_prompts: bool | str = "auto",
     ) -> None:
         if kl not in KL_PLACEMENTS:
             raise ValueError(f"learner.kl={kl!r} is unknown: use {', '.join(KL_PLACEMENTS)}")
@@ -107,6 +108,7 @@ class PolicyGradient:
             attention=attention,
             compile=compile,
             gradient_checkpointing=gradient_checkpointing,
+            share_prompts=share_prompts,
         )
         self.named, self.optimizer = self.step.named, self.step.optimizer
         # The reference is scored by the same arithmetic, so that two equal models differ by nothing.

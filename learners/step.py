@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from learners.budget import CAP, batches, kept_bytes, tokens_that_fit
+from learners.budget import CAP, batches, kept_bytes, shared_batches, tokens_that_fit
 from learners.optimizer import check_schedule, load_optimizer, make_optimizer, rate, save_optimizer
 from learners.passes import Passes, to_compile
 from models.engine import Engine
@@ -62,6 +62,7 @@ class OptimizerStep:
         attention: str = "auto",
         compile: bool | str = "auto",
         gradient_checkpointing: bool = False,
+        share_prompts: bool | str = "auto",
     ) -> None:
         if batch_tokens != "auto" and not (isinstance(batch_tokens, int) and batch_tokens > 0):
             raise ValueError(f"learner.batch_tokens={batch_tokens!r} is unknown: use auto or a number of positions")
@@ -75,20 +76,29 @@ class OptimizerStep:
         parameters = [p for _, p in self.named]
         self.optimizer = make_optimizer(optimizer, parameters, lr=lr, weight_decay=weight_decay)
         compiled = to_compile(compile, engine, steps)
-        self.passes = Passes(engine, attention=attention, checkpointing=gradient_checkpointing, compiled=compiled)
+        self.passes = Passes(
+            engine,
+            attention=attention,
+            checkpointing=gradient_checkpointing,
+            compiled=compiled,
+            share=share_prompts,
+        )
 
     def logprobs(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
         """As ``Engine.logprobs``, by the passes that a step is made of."""
         return self.passes.logprobs(completions)
 
     def batches(self, rows: Sequence[R], said: Callable[[R], Sequence[Completion]]) -> list[list[R]]:
-        """``rows`` in batches that fit, by the completions ``said`` that a row scores."""
-        lengths = [[len(c.prompt_ids) + len(c.token_ids) for c in said(row)] for row in rows]
+        """``rows`` in batches that fit, by the completions ``said`` that a row scores: long rows, and then those that
+        share prompts, siblings next to each other."""
+        widths = [_width(said(row)) for row in rows]
         if self.batch_tokens is None:
-            longest = max(rows, key=lambda row: max(len(c.prompt_ids) + len(c.token_ids) for c in said(row)))
-            self.batch_tokens = self._measured(said(longest))
-        many = [max(each) * len(each) for each in lengths]
-        return [[rows[i] for i in batch] for batch in batches(many, self.batch_tokens)]
+            self.batch_tokens = self._measured(said(rows[widths.index(max(widths))]))
+        alone = [i for i, width in enumerate(widths) if not self.passes.shares(width)]
+        beside = [i for i, width in enumerate(widths) if self.passes.shares(width)]
+        made = batches([widths[i] * len(said(rows[i])) for i in alone], self.batch_tokens)
+        shared = shared_batches([said(rows[i]) for i in beside], self.batch_tokens)
+        return [[rows[alone[i]] for i in batch] for batch in made] + [[rows[beside[i]] for i in b] for b in shared]
 
     def take(
         self,
@@ -141,7 +151,7 @@ class OptimizerStep:
             made = self.batches(rows, said)
             try:
                 for batch in made:
-                    with self.passes.running(max(len(c.prompt_ids) + len(c.token_ids) for r in batch for c in said(r))):
+                    with self.passes.running(max(_width(said(row)) for row in batch)):
                         value, note = loss(batch)
                         value.backward()
                     total += value.item()
@@ -162,9 +172,14 @@ class OptimizerStep:
 
     def _measured(self, longest: Sequence[Completion]) -> int:
         """The budget that memory allows, from what a pass over the longest row keeps."""
-        width = max(len(c.prompt_ids) + len(c.token_ids) for c in longest)
+        width = _width(longest)
         with self.passes.running(width):
             kept = kept_bytes(lambda: self.passes.logprobs(longest, plain=True))
         device = self.engine.device
         cap = CAP.get(device.type, CAP["cpu"])
         return tokens_that_fit(free_memory(device), kept / (width * len(longest)), cap)
+
+
+def _width(said: Sequence[Completion]) -> int:
+    """Positions of the longest of the rows."""
+    return max(len(c.prompt_ids) + len(c.token_ids) for c in said)

@@ -16,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from models.cache import whole
+from models.prompts import Prompts
 
 NAME = "sparring"
 
@@ -34,9 +35,17 @@ def attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    *,
+    prompts: Prompts | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers asks for it: query (B, H, Q, D), key and value (B, K, L, D), result (B, Q, H, D)."""
+    """Attention as transformers asks for it: query (B, H, Q, D), key and value (B, K, L, D), result (B, Q, H, D).
+
+    With ``prompts``, key and value are what the rows have said since.
+    """
+    if prompts is not None:
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return prompts.attend(module.layer_idx, query, key, value, attention_mask, scaling), None  # type: ignore[arg-type]
     if _is_faster(query, key) and not any(
         options.get(name) is not None for name in ("softcap", "position_bias", "cache")
     ):

@@ -101,7 +101,11 @@ def select(cache: Cache, rows: Tensor) -> None:
         layer.batch_select_indices(rows)
 
 
-def join(cache: Cache, unused: int, other: Cache) -> None:
-    """Put the rows of another cache below those of ``cache``, without the first ``unused`` columns of the latter."""
+def join(cache: Cache, unused: int, other: Cache, rows: int) -> None:
+    """Put the ``rows`` rows of another cache, which may be empty, below those of ``cache``, without the first
+    ``unused`` columns of the latter."""
     for layer, new in zip(cache.layers, other.layers, strict=True):
-        layer.take([layer.keys[:, :, unused:], new.keys], [layer.values[:, :, unused:], new.values])
+        pairs = [(layer.keys, layer.values), (new.keys, new.values)]
+        if new.get_seq_length() == 0:
+            pairs[1] = tuple(x.new_empty(rows, x.shape[1], 0, x.shape[3]) for x in pairs[0])
+        layer.take(*([one[:, :, unused:], two] for one, two in zip(*pairs, strict=True)))

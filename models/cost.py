@@ -139,20 +139,23 @@ def decode(shape: Shape, rows: float, context: float) -> Cost:
     return Cost(flop, (shape.read(rows) + rows * shape.cached * positions) * shape.sampler_bytes)
 
 
-def score(shape: Shape, rows: float, width: float, completion: float) -> Cost:
-    """One forward pass over ``rows`` of ``width`` tokens, with logits at ``completion`` positions of each."""
-    body, head = 2 * rows * width * shape.active, 2 * rows * completion * shape.head
-    attention = 2 * shape.attended * rows * shape.pairs(width)
-    return Cost(body + head + attention, shape.read(rows * width) * shape.master_bytes)
+def score(shape: Shape, rows: float, width: float, completion: float, again: float = 0) -> Cost:
+    """One forward pass over ``rows`` of ``width`` tokens, with logits at ``completion`` positions of each. ``again``
+    tokens of a row, at its beginning, are those of another row, too, and need not be read twice."""
+    body, head = 2 * rows * (width - again) * shape.active, 2 * rows * completion * shape.head
+    attention = 2 * shape.attended * rows * (shape.pairs(width) - shape.pairs(again))
+    return Cost(body + head + attention, shape.read(rows * (width - again)) * shape.master_bytes)
 
 
-def train(shape: Shape, rows: float, width: float, completion: float) -> Cost:
+def train(shape: Shape, rows: float, width: float, completion: float, again: float = 0) -> Cost:
     """Forward and backward: each product again for the gradient of its input, and again for that of its weight where
     the weight is trained. Weights are read twice, gradients written once, in float32."""
-    forward = score(shape, rows, width, completion)
+    forward = score(shape, rows, width, completion, again)
     share = shape.trained_body / shape.body if shape.body else 0.0
-    weights = 2 * rows * (width * shape.active * share + completion * shape.trained_head)
-    attention = 2 * shape.attended * rows * shape.pairs(width)  # two operands, so two gradients, and no weight
+    weights = 2 * rows * ((width - again) * shape.active * share + completion * shape.trained_head)
+    attention = (
+        2 * shape.attended * rows * (shape.pairs(width) - shape.pairs(again))
+    )  # two operands, so two gradients, and no weight
     return Cost(2 * forward.flop + attention + weights, 2 * forward.bytes + 4 * shape.trained)
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from models.cache import grows, join, select
+from models.cache import decode_cache, grows, join, select
 from models.graphs import Graphs, can_record
 from models.prefill import forward, prefill
 from models.prefixes import Prefixes
+from models.prompts import Prompts
 from models.speech import Sample, Sampling, Speakers, Speech
 from selfplay.deadline import check
 
@@ -49,17 +50,19 @@ def decode(
     budget: int,
     prefixes: Prefixes | None = None,
     graphs: Graphs | None = None,
+    shared: bool = False,
 ) -> list[Sample]:
     """Sample one completion per prompt, with at most ``budget`` positions (rows x (prompt + tokens)) in flight.
 
     The prompts come shortest first. Row i depends on ``prompts[i]`` and ``seeds[i]`` alone, up to the rounding of
-    matrix products of another shape.
+    matrix products of another shape. ``shared``: the model's attention takes prompts that several rows continue.
     """
+    shared = shared and 2 * len(set(prompts)) <= len(prompts)
     speech = Speech(seeds, sampling, model.device)
     waiting = list(range(len(prompts)))
 
     def start(rows: list[int]) -> _Flight:
-        flight = _Flight(model, [prompts[row] for row in rows], rows, pad_id, prefixes)
+        flight = _Flight(model, [prompts[row] for row in rows], rows, pad_id, prefixes, shared)
         speech.say(flight.speakers, flight.logits_BV)
         return flight
 
@@ -112,45 +115,58 @@ class _Flight:
         rows: Sequence[int],
         pad_id: int,
         prefixes: Prefixes | None,
+        shared: bool,
     ) -> None:
         unique = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
         ready = prefill(model, list(unique), pad_id, prefixes)
         chosen = torch.tensor([unique[prompt] for prompt in prompts], device=model.device)
-        select(ready.cache, chosen)
-        self.cache = ready.cache
+        self.prompts = Prompts.of(ready, chosen) if shared else None
+        if shared:
+            self.cache, self.mask_BL = decode_cache(model.config), None
+        else:
+            select(ready.cache, chosen)
+            self.cache = ready.cache
+            self.mask_BL = None if ready.mask_UP is None else ready.mask_UP[chosen]
         self.logits_BV = ready.logits_UV[chosen]
         self.speakers = Speakers(torch.tensor(rows, device=model.device), ready.length_U[chosen])
-        self.mask_BL = None if ready.mask_UP is None else ready.mask_UP[chosen]
 
     @property
     def columns(self) -> int:
-        """Of the cache."""
-        return self.cache.get_seq_length()
+        """That a row attends to at most."""
+        return self.cache.get_seq_length() + (self.prompts.columns if self.prompts else 0)
 
     def step(self, model: PreTrainedModel) -> None:
         """Feed the tokens that were said last: their keys and values, and the logits of the next ones."""
         rows = self.speakers
         if self.mask_BL is not None:
             self.mask_BL = torch.cat((self.mask_BL, self.mask_BL.new_ones(len(rows), 1)), 1)
-        self.logits_BV = forward(model, rows.token[:, None], self.mask_BL, self.cache, rows.position[:, None])
+        more = {"prompts": self.prompts} if self.prompts else {}
+        self.logits_BV = forward(model, rows.token[:, None], self.mask_BL, self.cache, rows.position[:, None], **more)
 
     def drop(self) -> None:
         """Let go of the rows that have finished."""
         keep = self.speakers.speaking.nonzero().squeeze(1)
-        select(self.cache, keep)
+        if self.cache.get_seq_length():
+            select(self.cache, keep)
+        if self.prompts:
+            self.prompts = self.prompts.keep(keep)
         self.speakers.keep(keep)
         if self.mask_BL is not None:
             self.mask_BL = self.mask_BL[keep]
 
     def join(self, other: _Flight) -> None:
         """Take the rows of ``other`` in; all are aligned at the right, and columns that nobody needs are let go."""
-        masks = [flight.mask_BL if flight.mask_BL is not None else flight._everything() for flight in (self, other)]
-        unused = int(masks[0].any(0).int().argmax())
-        masks[0] = masks[0][:, unused:]
-        width = max(mask.shape[1] for mask in masks)
-        join(self.cache, unused, other.cache)
-        self.mask_BL = torch.cat([torch.nn.functional.pad(mask, (width - mask.shape[1], 0)) for mask in masks])
+        if self.prompts and other.prompts:
+            self.prompts = self.prompts.join(other.prompts)
+        if self.cache.get_seq_length():  # else nobody has said a word, and prompts are all there is
+            masks = [flight.mask_BL if flight.mask_BL is not None else flight._everything() for flight in (self, other)]
+            unused = int(masks[0].any(0).int().argmax())
+            masks[0] = masks[0][:, unused:]
+            width = max(mask.shape[1] for mask in masks)
+            join(self.cache, unused, other.cache, len(other.speakers))
+            self.mask_BL = torch.cat([torch.nn.functional.pad(mask, (width - mask.shape[1], 0)) for mask in masks])
         self.speakers.extend(other.speakers)
 
     def _everything(self) -> Tensor:
-        return torch.ones(len(self.speakers), self.columns, dtype=torch.bool, device=self.speakers.token.device)
+        columns = self.cache.get_seq_length()
+        return torch.ones(len(self.speakers), columns, dtype=torch.bool, device=self.speakers.token.device)

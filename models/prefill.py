@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +44,10 @@ def positions(mask_BP: Tensor) -> Tensor:
     return (mask_BP.cumsum(-1) - 1).clamp(min=0)
 
 
-def forward(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Cache, position_ids: Tensor) -> Tensor:
-    """Next-token logits (B, V) in float32, of the last position only."""
+def forward(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Cache, position_ids: Tensor, **more: Any
+) -> Tensor:
+    """Next-token logits (B, V) in float32, of the last position only; ``more`` is for the attention."""
     out = model(
         input_ids=ids,
         attention_mask=mask,
@@ -52,6 +55,7 @@ def forward(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Cac
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **more,
     )
     return out.logits[:, -1].float()
 
@@ -116,7 +120,7 @@ def _stacked(one: Ready, other: Ready, places: Sequence[int]) -> Ready:
     """Two readings as one, whose row ``places[i]`` is the i-th of both."""
     masks = [r.mask_UP if r.mask_UP is not None else _all_of(r.cache, r.length_U) for r in (one, other)]
     width = max(mask.shape[1] for mask in masks)
-    join(one.cache, 0, other.cache)
+    join(one.cache, 0, other.cache, len(other.length_U))
     order = torch.tensor(places, device=one.length_U.device).argsort()
     for layer in one.cache.layers:
         layer.batch_select_indices(order)

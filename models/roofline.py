@@ -160,11 +160,11 @@ class Work:
                 self.decode(len(rows), prompted / len(rows) + step)
             step += 1
 
-    def score(self, rows: float, width: float, completion: float) -> None:
-        self._note(score, rows, width, completion)
+    def score(self, rows: float, width: float, completion: float, again: float = 0) -> None:
+        self._note(score, rows, width, completion, again)
 
-    def train(self, rows: float, width: float, completion: float) -> None:
-        self._note(train, rows, width, completion)
+    def train(self, rows: float, width: float, completion: float, again: float = 0) -> None:
+        self._note(train, rows, width, completion, again)
 
     def optimize(self, bytes_per_parameter: float = _ADAMW_BYTES) -> None:
         self._note(optimize, bytes_per_parameter)

@@ -10,12 +10,14 @@ from typing import TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from models.attention import NAME as SPARRING
 from models.choices import next_logprobs
 from models.decode import batches, decode
 from models.graphs import Graphs
 from models.lora import follow, has_lora, merged
 from models.memory import is_out_of_memory
 from models.prefixes import Ids, Prefixes
+from models.scoring import can_share
 from models.speech import Sample, Sampling
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Sampler:
         self._master, self._dtype, self._pad_id = master, dtype, pad_id
         self.batch_tokens, self._remembers = batch_tokens, remembers
         self._prefixes = Prefixes(prefix_mib << 20) if prefix_mib else None
+        self._shares = master.device.type == "cpu" and can_share(master)
         self._graphs = Graphs() if master.device.type == "cuda" else None
         self._decoder: PreTrainedModel | None = None
         self._version = -1
@@ -64,6 +67,7 @@ class Sampler:
                 budget=self.batch_tokens,
                 prefixes=self._prefixes,
                 graphs=self._graphs,
+                shared=self._shares and model.config._attn_implementation == SPARRING,
             )
 
         samples = self._fitting(run, max(map(len, prompts)) + sampling.max_tokens)

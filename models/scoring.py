@@ -1,7 +1,8 @@
 """Log-probabilities of completions, with gradient: rows without a hole, and logits for completion tokens only.
 
 A row is its prompt followed at once by its completion, padded on the right. Attention is causal, so padding that comes
-last is seen by nobody: no mask, and positions count from 0. The model's trunk runs once; of its hidden states only
+last is seen by nobody: no mask, and positions count from 0. Or each distinct prompt is read once, with its completions
+beside each other (``models.siblings``). The model's trunk runs once; of its hidden states only
 those that predict a completion token reach the head. Where the logits would be many, the head runs in chunks that the
 backward pass computes again, so that they never exist at once.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +27,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from models.cache import decode_cache, grows
+from models.sibling_attention import NAME as SIBLINGS
+from models.siblings import Siblings, beside
 from selfplay.types import Completion
 
 log = logging.getLogger(__name__)
@@ -36,32 +40,46 @@ _BLOCK = 1 << 20
 """Logits that are turned into float32 at once: 4 MiB stay in a core's cache."""
 
 _separable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_sharing: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch of completions as tensors: ``ids_BL``, right-padded, or all in one row one after the other, and then
-    ``position_BL`` tells where each begins; ``predicts_N``, the flat position (of B x L) from which each completion
-    token is predicted; ``token_N``; and ``mask_BT``, where the N tokens go, row by row."""
+    """A batch of completions as tensors: ``ids_BL``, right-padded, or all in one row, and then ``position_BL`` tells
+    each token's place and ``siblings``, where prompts are shared, who belongs to whom; ``predicts_N``, the flat
+    position (of B x L) from which each completion token is predicted; ``token_N``; and ``mask_BT``, where the N tokens
+    go, row by row."""
 
     ids_BL: Tensor
     position_BL: Tensor | None
     predicts_N: Tensor
     token_N: Tensor
     mask_BT: Tensor
+    siblings: Siblings | None = None
 
 
 def lay_out(
-    completions: Sequence[Completion], device: torch.device, multiple: tuple[int, int] = (1, 1), packed: bool = False
+    completions: Sequence[Completion],
+    device: torch.device,
+    multiple: tuple[int, int] = (1, 1),
+    packed: bool = False,
+    shared: bool = False,
 ) -> Rows:
     """The rows of a batch. ``multiple`` rounds the number of rows and of positions up, so that shapes recur;
-    ``packed`` puts all into one row without padding, for attention of variable lengths.
+    ``packed`` puts all into one row without padding, for attention of variable lengths; ``shared`` as well, and every
+    distinct prompt is there once.
 
     The last token of a row predicts nothing and is left out. Raises ``ValueError`` for a completion without a prompt:
     nothing predicts its first token.
     """
     if not all(c.prompt_ids for c in completions):
         raise ValueError("a completion has an empty prompt: nothing predicts its first token")
+    longest = max(len(c.token_ids) for c in completions)
+    token_N = torch.tensor([token for c in completions for token in c.token_ids], device=device, dtype=torch.int64)
+    mask_BT = torch.tensor([[t < len(c.token_ids) for t in range(longest)] for c in completions], device=device)
+    if shared:
+        kin = beside(completions, device, multiple[0] * multiple[1])
+        return Rows(kin.ids_N[None], kin.position_N[None], kin.predicts_C, token_N, mask_BT, kin)
     rows = [(*c.prompt_ids, *c.token_ids)[:-1] for c in completions]
     if packed:
         starts = list(accumulate(map(len, rows), initial=0))[:-1]
@@ -73,13 +91,12 @@ def lay_out(
         ids += [[0] * width] * (_up(len(rows), multiple[0]) - len(rows))
     pairs = list(zip(starts, completions, strict=True))
     predicts = [start + len(c.prompt_ids) - 1 + t for start, c in pairs for t in range(len(c.token_ids))]
-    longest = max(len(c.token_ids) for c in completions)
     return Rows(
         torch.tensor(ids, device=device),
         None if positions is None else torch.tensor(positions, device=device),
         torch.tensor(predicts, device=device, dtype=torch.int64),
-        torch.tensor([token for c in completions for token in c.token_ids], device=device, dtype=torch.int64),
-        torch.tensor([[t < len(c.token_ids) for t in range(longest)] for c in completions], device=device),
+        token_N,
+        mask_BT,
     )
 
 
@@ -90,18 +107,22 @@ def score(
     trunk: Callable[..., Any] | None = None,
     multiple: tuple[int, int] = (1, 1),
     packed: bool = False,
+    shared: bool = False,
     logits: int = LOGITS,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities (B, T) of the completions' tokens at temperature 1, 0 outside the mask (B, T) of real tokens.
 
     Differentiable unless called under ``torch.no_grad``; precision is the caller's autocast, the result float32.
-    ``trunk`` stands in for the model's own (a compiled one); ``multiple`` and ``packed`` as in ``lay_out``; ``logits``
-    bounds those that exist at once.
+    ``trunk`` stands in for the model's own (a compiled one); ``multiple``, ``packed`` and ``shared`` as in ``lay_out``,
+    the last for a model that ``can_share`` and runs the attention ``SIBLINGS``; ``logits`` bounds those that exist at
+    once.
     """
-    rows = lay_out(completions, model.device, multiple, packed)
+    rows = lay_out(completions, model.device, multiple, packed, shared)
     inputs: dict[str, Any] = {"input_ids": rows.ids_BL, "use_cache": False}
     if rows.position_BL is not None:
         inputs["position_ids"] = rows.position_BL
+    if rows.siblings is not None:
+        inputs["siblings"] = rows.siblings
     if has_own_head(model):
         said = (model.base_model if trunk is None else trunk)(**inputs)
         hidden_ND = said.last_hidden_state.flatten(0, 1).index_select(0, rows.predicts_N)
@@ -120,6 +141,15 @@ def has_own_head(model: PreTrainedModel) -> bool:
         if not _separable[model]:
             log.info("%s has no head of its own: logits are made for prompts, too", type(model).__name__)
     return _separable[model]
+
+
+def can_share(model: PreTrainedModel) -> bool:
+    """Whether the model scores siblings beside each other as it scores them one by one, tried once per model."""
+    if model not in _sharing:
+        _sharing[model] = grows(decode_cache(model.config)) and has_own_head(model) and _try_siblings(model)
+        if not _sharing[model]:
+            log.info("%s reads a prompt once for each of its completions", type(model).__name__)
+    return _sharing[model]
 
 
 def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
@@ -207,6 +237,32 @@ def _try_head(model: PreTrainedModel) -> bool:
         log.info("%s cannot take hidden states (%s)", type(model).__name__, error)
         return False
     return apart.shape == whole.shape and torch.allclose(apart, whole, atol=1e-3, rtol=1e-3, equal_nan=True)
+
+
+@torch.no_grad()
+def _try_siblings(model: PreTrainedModel) -> bool:
+    """Two prompts with two completions each: a layer that mixes positions, or lets attention know nothing of its
+    siblings, gives itself away."""
+    size = model.config.get_text_config().vocab_size
+    said = [
+        Completion("", (p, 1 + p, 2)[: 3 - p], (3 + t, 4, 5 + p, 6), (), "stop") for p in range(2) for t in range(2)
+    ]
+    said = [replace(c, prompt_ids=_within(c.prompt_ids, size), token_ids=_within(c.token_ids, size)) for c in said]
+    alone = torch.cat([score(model, [c])[0] for c in said])
+    loaded = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(SIBLINGS)
+        together, _ = score(model, said, shared=True)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        log.info("%s cannot attend among siblings (%s)", type(model).__name__, error)
+        return False
+    finally:
+        model.set_attn_implementation(loaded)
+    return torch.allclose(alone, together, atol=1e-4, rtol=1e-4)
+
+
+def _within(ids: Sequence[int], size: int) -> tuple[int, ...]:
+    return tuple(token % size for token in ids)
 
 
 def _blocks(logits_NV: Tensor) -> list[slice]:

@@ -1,4 +1,4 @@
-"""The optimizer step that learners share: batches, budgets, memory, recomputation, compilation, schedules."""
+"""The optimizer step that learners share: batches, budgets, memory, recomputation, compilation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from learners import step as step_module
-from learners.budget import LEAST, batches, kept_bytes, tokens_that_fit
-from learners.optimizer import load_optimizer, make_optimizer, rate, save_optimizer
+from learners.budget import LEAST, batches, kept_bytes, shared_batches, tokens_that_fit
+from learners.optimizer import make_optimizer
 from learners.passes import Passes, to_compile
 from learners.policy_gradient import PolicyGradient
 from learners.step import OptimizerStep
@@ -52,6 +52,20 @@ def test_batches_hold_every_row_once_and_keep_the_budget() -> None:
         assert [max(lengths[row] for row in batch) for batch in made] == sorted(
             (max(lengths[row] for row in batch) for batch in made), reverse=True
         )
+
+
+def test_siblings_stay_together_and_their_prompt_counts_once() -> None:
+    """Prompts of 4 and 2 tokens, under 12 positions: 4 + 3 + 3 = 10, and 2 more said fill it; the next one of the long
+    prompt begins a batch with 4 + 2, and 2 + 3 of the short prompt's fit beside it."""
+
+    def row(prompt: int, said: int) -> list[Completion]:
+        return [Completion("", (prompt,) * prompt, (9,) * said, (), "stop")]
+
+    rows = [row(4, 3), row(2, 3), row(4, 3), row(4, 2), row(4, 2)]
+    assert shared_batches(rows, 12) == [[0, 2, 3], [4, 1]]
+    assert shared_batches(rows, 1) == [[0], [2], [3], [4], [1]] and shared_batches([], 9) == []
+    pair = [Completion("", (1, 2), (9,) * 4, (), "stop"), Completion("", (1, 2), (9,) * 3, (), "stop")]
+    assert shared_batches([pair, row(2, 4)], 14) == [[1], [0]] and shared_batches([pair, row(2, 4)], 15) == [[1, 0]]
 
 
 def test_tokens_that_fit() -> None:
@@ -156,8 +170,9 @@ def test_checkpointing_keeps_less_and_drops_nothing_out() -> None:
     with saving.running(60):
         found = saving.logprobs(said)[0]
         less = kept_bytes(lambda: saving.logprobs(said))
-    assert torch.equal(found, plain.logprobs(said)[0])
-    assert less < 0.6 * kept_bytes(lambda: plain.logprobs(said))
+    with plain.running(60):
+        assert torch.equal(found, plain.logprobs(said)[0])
+        assert less < 0.6 * kept_bytes(lambda: plain.logprobs(said))
 
 
 @pytest.mark.parametrize(
@@ -174,9 +189,36 @@ def test_attention_of_a_training_pass(dtype: torch.dtype, attention: str, width:
     engine = make_engine(dtype=dtype)
     config = engine.model.config
     loaded = config._attn_implementation
-    with Passes(engine, attention=attention).running(width):
+    with Passes(engine, attention=attention, share=False).running(width):
         assert config._attn_implementation == (expected or loaded)
     assert config._attn_implementation == loaded != "eager"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attention", "share", "width", "expected"),
+    [
+        ("qwen2", "auto", "auto", 1024, True),
+        ("qwen2", "auto", "auto", 1025, False),
+        ("qwen2", "eager", "auto", 100, False),
+        ("qwen2", "auto", False, 100, False),
+        ("qwen2", "auto", True, 5000, True),
+        ("mistral", "auto", "auto", 100, False),
+    ],
+)
+def test_when_prompts_are_shared(kind: str, attention: str, share: bool | str, width: int, expected: bool) -> None:
+    passes = Passes(make_engine(kind), attention=attention, share=share)
+    assert passes.shares(width) is expected
+    with passes.running(width):
+        assert (passes.engine.model.config._attn_implementation == "siblings") is expected and passes.shares(
+            width
+        ) is expected
+
+
+def test_prompts_that_cannot_be_shared() -> None:
+    with pytest.raises(ValueError, match="share_prompts=true, but MistralForCausalLM cannot read"):
+        Passes(make_engine("mistral"), share=True)
+    with pytest.raises(ValueError, match="share_prompts='yes' is unknown: use auto, true or false"):
+        Passes(make_engine(), share="yes")
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="compilation needs a C++ compiler")
@@ -200,65 +242,6 @@ def test_when_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not to_compile("auto", low, 5000)
     with pytest.raises(ValueError, match=r"learner\.compile=true needs a C\+\+ compiler"):
         to_compile(True, low, 5000)
-
-
-# -- optimizers and rates ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor"])
-def test_saved_and_loaded_an_optimizer_goes_on_to_the_byte(name: str, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"optimizer": name, "lr": 1e-3, "schedule": "cosine", "warmup": 2, "steps": 6}
-    engine, other = make_engine(), make_engine(seed=4)
-    learner = PolicyGradient(engine, **options)
-    for seed in (1, 2):
-        learner.update(play(engine, seed=seed))
-    for part, member in (("model", engine), ("learner", learner)):
-        (tmp_path / part).mkdir()
-        member.save(tmp_path / part)
-    resumed = PolicyGradient(other, **options)
-    other.load(tmp_path / "model")
-    resumed.load(tmp_path / "learner")
-    assert resumed.step.taken == 2
-    episodes = play(engine, seed=3)
-    assert learner.update(episodes) == resumed.update(episodes)
-    for (_, p), (_, q) in zip(learner.named, resumed.named, strict=True):
-        assert torch.equal(p, q)
-
-
-def test_numbers_and_shared_tensors_of_a_state(tmp_path: Path) -> None:
-    """An 8-bit optimizer counts its steps in an int and shares its table of values among parameters."""
-    table, states = torch.linspace(-1, 1, 256), []
-    parameters = [torch.nn.Parameter(torch.ones(4)) for _ in range(2)]
-    named = list(zip(("a.b", "c"), parameters, strict=True))
-    optimizer = torch.optim.SGD(parameters, lr=1.0)
-    for number, parameter in enumerate(parameters):
-        states.append({"step": 7, "state1": torch.full((4,), number, dtype=torch.uint8), "qmap1": table})
-        optimizer.state[parameter] = states[-1]
-    save_optimizer(optimizer, named, tmp_path, {"taken": 3})
-    fresh = torch.optim.SGD(parameters, lr=1.0)
-    assert load_optimizer(fresh, named, tmp_path) == {"taken": 3}
-    for parameter, state in zip(parameters, states, strict=True):
-        loaded = fresh.state[parameter]
-        assert loaded["step"] == 7 and type(loaded["step"]) is int and loaded.keys() == state.keys()
-        assert all(torch.equal(loaded[k], state[k]) and loaded[k].dtype == state[k].dtype for k in ("state1", "qmap1"))
-
-
-def test_rates() -> None:
-    """Two steps of warm-up at 1/3 and 2/3; then to 0 in four steps: 1, 3/4, 1/2, 1/4, and by the cosine 1, (1 + cos
-    45) / 2 = 0.85355, 0.5, 0.14645."""
-    assert [rate(n, "constant", 2, None) for n in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
-    assert [rate(n, "linear", 2, 6) for n in range(2, 8)] == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0])
-    assert [rate(n, "cosine", 2, 6) for n in range(2, 8)] == pytest.approx([1, 0.85355, 0.5, 0.14645, 0, 0], abs=1e-5)
-
-
-def test_the_rate_is_the_optimizers() -> None:
-    engine = make_engine()
-    learner = PolicyGradient(engine, lr=1e-3, schedule="linear", steps=4)
-    for seed, share in enumerate((1, 0.75, 0.5), 1):
-        learner.update(play(engine, seed=seed))
-        assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(share * 1e-3)
-    learner.update([])
-    assert learner.step.taken == 3, "a step that is skipped takes no turn"
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
