@@ -41,7 +41,7 @@ play: $(RUN)  ## train the embedded model against itself, on this machine, in a 
 	@$(PY) main.py env=lsp verifier=selfjudge $(ARGS)
 
 test: $(DEV)  ## every test that takes seconds
-	@$(PY) -m pytest -q -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 test-slow: $(DEV)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m slow $(ARGS)

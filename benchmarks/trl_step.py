@@ -108,7 +108,7 @@ def compare(sides: list[str], point: dict[str, Any], options: Any) -> list[dict[
             for side, worker in workers.items():
                 found[side].append(worker.step())
     # Lengths are drawn, so sides are compared by the tokens that they made in a second.
-    speed = {side: sum(s["tokens"] for s in steps) / sum(s["total"] for s in steps) for side, steps in found.items()}
+    speed = {side: median(step["tokens"] / step["total"] for step in steps) for side, steps in found.items()}
     rows: list[dict[str, Any]] = []
     for side, steps in found.items():
         label = f"{SIDES[side][1]} {facts[side]['dtype']}" if side == "ours" else SIDES[side][1]

@@ -122,7 +122,7 @@ class _Flight:
         chosen = torch.tensor([unique[prompt] for prompt in prompts], device=model.device)
         self.prompts = Prompts.of(ready, chosen) if shared else None
         if shared:
-            self.cache, self.mask_BL = decode_cache(model.config), None
+            self.cache, self.mask_BL = decode_cache(model.config, by_feature=model.dtype == torch.bfloat16), None
         else:
             select(ready.cache, chosen)
             self.cache = ready.cache

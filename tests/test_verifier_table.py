@@ -14,6 +14,7 @@ import pytest
 
 from tests.chat_server import ChatServer, embedded
 
+pytestmark = pytest.mark.xdist_group("the table of verifiers")  # one process: they share a server and trained models
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = (
     "selfjudge", "reward_model", "sympy_solver", "code_executor", "constitution", "majority", "remote", "external",
