@@ -65,12 +65,12 @@ def train(cfg: DictConfig) -> None:
         write_config(cfg, run.folder)  # now that "auto" has become a choice: a resumed run must not choose again
     else:
         checkpoint.load(kept, state)
-        checkpoint.cut_logs(kept, log_files(run.folder))
+        checkpoint.cut_logs(kept, log_files(run.folder, gated=table.gated))
         tokens, began = int(str(kept.extra["tokens"])), began - float(str(kept.extra["seconds"]))
 
     with (
         StopSignal() as stop,
-        Recorder(run.folder, cfg.runtime.tensorboard, episodes_every=cfg.runtime.episodes_every) as record,
+        Recorder(run.folder, cfg.runtime.tensorboard, table.gated, episodes_every=cfg.runtime.episodes_every) as record,
         open_screen(cfg.steps, table.game.roles) as screen,
     ):
 
@@ -86,15 +86,14 @@ def train(cfg: DictConfig) -> None:
             screen.update(0, read(record.logs[0])[0])
         for step in range(run.first_step, cfg.steps + 1):
             metrics, episodes = {}, []
-            table.engine.begin_step()
+            table.begin_step()
             if step:  # step 0 is the exam before any learning
                 seed = derive(cfg.seed, "step", step)
                 after = derive(cfg.seed, "step", step + 1) if step < cfg.steps else None
                 episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, next_seed=after, **options)
                 metrics = describe(episodes) | table.metrics() | (ledger.metrics() if ledger else {})
-                lessons, metrics["proposals/heldout_share"] = table.keep_out(episodes)
                 with watch("update"):
-                    metrics |= table.learner.update(lessons)
+                    metrics |= table.learn(episodes)
                 tokens += count_tokens(episodes)
                 metrics["num_tokens"] = float(tokens)
             last = step == cfg.steps or stop.asked
@@ -105,7 +104,7 @@ def train(cfg: DictConfig) -> None:
                 with watch("evaluate"):
                     metrics |= table.examination.sit(derive(cfg.seed, "exam", step), thorough=step == 0 or last)
             times = timings(watch.lap(), count_tokens(episodes))
-            record.step(step, metrics, episodes, times)
+            record.step(step, metrics, episodes, times, table.decisions())
             screen.update(step, metrics, pick_transcript(episodes), times)
             if step and (step % cfg.runtime.checkpoint_every == 0 or last):
                 keep(step)
@@ -201,6 +200,7 @@ def doctor(cfg: DictConfig) -> None:
 def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
+    from selfplay.gate import open_gate
     from selfplay.table import Examination, Table
     from verifiers.panel import guarded
 
@@ -224,11 +224,11 @@ def seat_players(cfg: DictConfig) -> Table:
         exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
         examiner = guarded(build_verifier(cfg, cfg.exam.verifier), cfg.runtime.verifier_deadline)
         sampler = build(cfg.agent, cfg.allow)
-        guesser = replace(sampler, temperature=0.0)
         plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
-        examination = Examination(exam, examiner, sampler, guesser, *plan)
+        examination = Examination(exam, examiner, sampler, replace(sampler, temperature=0.0), *plan)
     learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
-    return Table(game, players, panel, build(learner, cfg.allow), engine, examination)
+    gate = open_gate(cfg, partial(seat_verifier, cfg)) if cfg.mode == "train" else None
+    return Table(game, players, panel, build(learner, cfg.allow), engine, examination, gate)
 
 
 def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from selfplay.credit import advantages
+from selfplay.estimators import make_estimator
 from selfplay.types import Episode
 
 
@@ -18,7 +18,7 @@ def eager_update(model: PreTrainedModel, lr: float) -> Callable[[Sequence[Episod
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
 
     def update(episodes: Sequence[Episode]) -> None:
-        credit = advantages(episodes, scale=True)
+        credit = make_estimator("grpo_std")(episodes)
         rows = [(turn.action.completion, worth) for turn, worth in credit.items() if turn.action.completion is not None]
         asked = [torch.tensor(completion.prompt_ids) for completion, _ in rows]
         said = [torch.tensor(completion.token_ids) for completion, _ in rows]

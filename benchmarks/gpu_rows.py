@@ -175,7 +175,7 @@ def update(settings: dict[str, Any], device: Any) -> Row:
     engine, _ = build(settings, device)
     (count, group), length = settings["branch"], settings["max_tokens"]
     rows = count * group
-    learner = PolicyGradient(engine, lr=1e-6, kl="none", scale=True, **settings["learner"])
+    learner = PolicyGradient(engine, lr=1e-6, kl="none", credit="grpo_std", **settings["learner"])
     episodes = step(MODELS[settings["size"]]["vocab_size"], settings["prompt"], [length] * rows, group)
 
     def call() -> float:
@@ -196,7 +196,7 @@ def whole(settings: dict[str, Any], device: Any) -> Row:
     from learners.policy_gradient import PolicyGradient
 
     engine, calls = build(settings, device)
-    learner = PolicyGradient(engine, lr=1e-6, kl="none", scale=True, **settings["learner"])
+    learner = PolicyGradient(engine, lr=1e-6, kl="none", credit="grpo_std", **settings["learner"])
     step = stepper(engine, learner, next(calls), settings["branch"][1], settings["max_tokens"])
     return lambda: step()["tokens"], lambda seconds: {"dtype": engine.precision}
 

@@ -60,7 +60,7 @@ def main() -> None:
     size, (count, group) = SIZES[settings["size"]], settings["branch"]
     dtype = choose_dtype(settings["dtype"], torch.device("cpu"))
     engine = Engine(*make(size, settings["mean"]), name=settings["size"], dtype=dtype)
-    learner = PolicyGradient(engine, lr=1e-6, kl="none", scale=True, **settings["learner"])
+    learner = PolicyGradient(engine, lr=1e-6, kl="none", credit="grpo_std", **settings["learner"])
     texts = prompts(count, settings["prompt"], size.vocab)
     step = stepper(engine, learner, texts, group, settings["max_tokens"])
     channel.serve(

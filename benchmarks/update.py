@@ -117,7 +117,7 @@ def work(settings: dict[str, Any]) -> None:
         dtype = torch.bfloat16 if settings["side"].endswith("bfloat16") else torch.float32
         engine = Engine(model, tokenizer, name=settings["size"], dtype=dtype)
         episodes = step(size.vocab, settings["prompt"], answers, group, engine)
-        call = PolicyGradient(engine, lr=1e-6, kl="none", scale=True, **settings["learner"]).update
+        call = PolicyGradient(engine, lr=1e-6, kl="none", credit="grpo_std", **settings["learner"]).update
     least = update_seconds(model, dtype, settings["prompt"], answers)
 
     def measured() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,16 +19,22 @@ FOLDER = Path(__file__).resolve().parent.parent / "conf" / "env"
 def raw(name: str, wording: str = "full", max_chars: int = 16_384, **options: Any) -> LanguageGame:
     """The game of ``conf/env/<name>.yaml``; ``options`` replace the constructor's arguments."""
     OmegaConf.register_new_resolver("braces", _double_braces, replace=True)
+    OmegaConf.register_new_resolver("checkout", _in_checkout, replace=True)
     facts = OmegaConf.create({"wording": wording, "max_chars": max_chars})
     node = OmegaConf.merge(facts, OmegaConf.load(FOLDER / f"{name}.yaml"))
     settings = cast("dict[str, Any]", OmegaConf.to_container(node.env, resolve=True))
-    del settings["_target_"]
-    return LanguageGame(**{**settings, **options})
+    module, _, kind = str(settings.pop("_target_")).rpartition(".")
+    return getattr(import_module(module), kind)(**{**settings, **options})
 
 
 def _double_braces(text: object) -> str:
     """As a configuration writes them: a user's text inside a told template."""
     return str(text).replace("{", "{{").replace("}", "}}")
+
+
+def _in_checkout(path: str) -> str:
+    """As a configuration finds a file that Sparring ships."""
+    return str(FOLDER.parent.parent / path)
 
 
 def aec(name: str, **options: Any) -> AECEnv[str, Any, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.engine import Engine
+from selfplay.types import Completion
 
 CAP = 2.0
 """The bound that ``auto`` takes where one is needed."""
@@ -70,3 +71,13 @@ def capped(cap: float | str | None, engine: Engine, pipelined: bool = False) -> 
     if cap != "auto":
         return None if cap is None else float(cap)
     return None if engine.exact_sampler and not pipelined else CAP
+
+
+def sampler_logprobs(said: Sequence[Completion], logp_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """The sampler's log-probabilities and where there are any (B, T). Words that nobody sampled (``encode``) have
+    none: there ``logp_BT``, the policy, stands in for its own sampler."""
+    told = [c.logprobs if len(c.logprobs) == len(c.token_ids) else () for c in said]
+    width = logp_BT.shape[1]
+    known_BT = torch.tensor([[t < len(row) for t in range(width)] for row in told], device=logp_BT.device)
+    values = [value for row in told for value in row]
+    return logp_BT.detach().masked_scatter(known_BT, logp_BT.new_tensor(values)), known_BT

@@ -1,19 +1,47 @@
 """Losses and divergence estimators as pure functions of tensors.
 
 Shape legend: B completions, T tokens. Every ``logp_BT`` is log pi(token_t | prefix) with gradient, 0 outside
-``mask_BT``; advantages are constants.
+``mask_BT``; advantages are constants. What clips a ratio is in ``surrogates``, what a token weighs in ``aggregation``.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-KlPlacement = Literal["none", "k1_in_reward", "k2_loss", "k3_loss", "k1_loss_literal"]
-KL_PLACEMENTS: tuple[KlPlacement, ...] = ("none", "k1_in_reward", "k2_loss", "k3_loss", "k1_loss_literal")
+log = logging.getLogger(__name__)
+
+KlPlacement = Literal["none", "k1_in_reward", "k2_loss", "k3_loss", "k3_times_ratio", "k1_loss_literal"]
+KL_PLACEMENTS: tuple[KlPlacement, ...] = (
+    "none",
+    "k1_in_reward",
+    "k2_loss",
+    "k3_loss",
+    "k3_times_ratio",
+    "k1_loss_literal",
+)
+_WRONG_IN_REWARD = {f"{estimate}{place}": estimate for estimate in ("k2", "k3") for place in ("_reward", "_in_reward")}
+
+
+def check_kl(placement: str) -> None:
+    """Raises ``ValueError`` for a placement that is unknown or wrong; warns of one that regularises nothing."""
+    if placement in _WRONG_IN_REWARD:
+        raise ValueError(
+            f"learner.kl={placement} is refused: {_WRONG_IN_REWARD[placement]} in the reward does not have the "
+            "divergence's gradient, not even its sign (k3: arXiv 2512.21852); use k1_in_reward"
+        )
+    if placement not in KL_PLACEMENTS:
+        close = get_close_matches(placement, KL_PLACEMENTS, n=1)
+        near = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"learner.kl={placement!r} is unknown{near}: use {', '.join(KL_PLACEMENTS)}")
+    if placement == "k1_loss_literal":
+        log.warning("learner.kl=k1_loss_literal has an expected gradient of zero: it regularises nothing")
 
 
 def importance(logp_BT: Tensor, sampler_BT: Tensor, cap: float) -> Tensor:
@@ -24,21 +52,6 @@ def importance(logp_BT: Tensor, sampler_BT: Tensor, cap: float) -> Tensor:
     log-probability: CISPO, arXiv 2506.13585).
     """
     return torch.exp((logp_BT - sampler_BT).detach().clamp(max=math.log(cap)))
-
-
-def reinforce(logp_BT: Tensor, advantage_B: Tensor, importance_BT: Tensor | None = None) -> Tensor:
-    """-(pi / sg(pi)) A per sequence, (B,): the Solver's and the Challenger's term of LSP (arXiv 2509.07414, eq. 4-5).
-
-    The ratio is identically 1, so the value is -A and the gradient is -A sum_t grad log pi(token_t): REINFORCE on
-    whole sequences, summed over tokens, without length normalisation and without clipping.
-
-    With ``importance_BT`` it is -exp(sum_t rho_t (log pi_t - sg(log pi_t))) A: the value stays -A, and the gradient
-    is -A sum_t rho_t grad log pi(token_t), every token weighed by its own ratio.
-    """
-    if importance_BT is not None:
-        return -torch.exp((importance_BT * (logp_BT - logp_BT.detach())).sum(-1)) * advantage_B
-    logp_B = logp_BT.sum(-1)
-    return -torch.exp(logp_B - logp_B.detach()) * advantage_B
 
 
 def k1(log_ratio: Tensor) -> Tensor:
@@ -57,19 +70,47 @@ def k3(log_ratio: Tensor) -> Tensor:
     return torch.exp(-log_ratio) + log_ratio - 1
 
 
+_IN_LOSS: dict[str, Callable[[Tensor], Tensor]] = {
+    "k2_loss": k2,
+    "k3_loss": k3,
+    "k3_times_ratio": k3,
+    "k1_loss_literal": k1,
+}
+
+
 def kl_penalty(
-    logp_BT: Tensor, reference_BT: Tensor, placement: KlPlacement, importance_BT: Tensor | None = None
+    logp_BT: Tensor,
+    reference_BT: Tensor,
+    placement: KlPlacement,
+    importance_BT: Tensor | None = None,
+    *,
+    old_BT: Tensor | None = None,
 ) -> Tensor:
     """What the placement adds to the loss per sequence, (B,), before beta; summed over tokens.
 
-    ``none`` and ``k1_in_reward`` add nothing here (the latter's place is the reward). ``k1_loss_literal`` is LSP's
-    eq. 4-5 as printed: its expected gradient is zero, because E[grad log pi] = 0; it adds noise and regularises
-    nothing. ``importance_BT`` weighs every token's estimate, as in ``reinforce``: all of them are averages over what
-    the policy itself would say.
+    ``none`` and ``k1_in_reward`` add nothing here (the latter's place is the reward). ``k3_times_ratio`` is
+    (pi / pi_old) k3 with the ratio in the graph, which turns k3's gradient into that of KL(pi || pi_ref), at the level
+    of tokens (arXiv 2512.02556); ``old_BT`` are the constants log pi_old, the policy's own where they are not given.
+    ``k1_loss_literal`` is LSP's eq. 4-5 as printed: its expected gradient is zero, because E[grad log pi] = 0; it adds
+    noise and regularises nothing. ``importance_BT`` weighs every token's estimate, as in ``surrogates``: all of
+    them are averages over what the policy itself would say.
     """
     log_ratio_BT = logp_BT - reference_BT
-    estimates = {"k2_loss": k2, "k3_loss": k3, "k1_loss_literal": k1}
-    if placement not in estimates:
+    if placement not in _IN_LOSS:
         return torch.zeros_like(log_ratio_BT[:, 0])
-    estimate_BT = estimates[placement](log_ratio_BT)
+    estimate_BT = _IN_LOSS[placement](log_ratio_BT)
+    if placement == "k3_times_ratio":
+        estimate_BT = estimate_BT * torch.exp(logp_BT - (logp_BT.detach() if old_BT is None else old_BT))
     return (estimate_BT if importance_BT is None else importance_BT * estimate_BT).sum(-1)
+
+
+def entropy_bonus(logp_BT: Tensor, mask_BT: Tensor, mean_logp_B: Tensor, importance_BT: Tensor | None = None) -> Tensor:
+    """A term per sequence, (B,), whose gradient is an unbiased estimate of sum_t grad H(pi(. | prefix_t)), from the
+    words that pi said alone: -sum_t (sg(log pi_t) - b) log pi_t.
+
+    grad H = -E[log pi grad log pi], because E[grad log pi] = 0; for the same reason any constant b may be taken off,
+    and ``mean_logp_B``, near -H, takes most of the noise with it. The value says nothing.
+    """
+    surprise_BT = (logp_BT.detach() - mean_logp_B[:, None]) * mask_BT
+    bonus_BT = -surprise_BT * logp_BT
+    return (bonus_BT if importance_BT is None else importance_BT * bonus_BT).sum(-1)

@@ -1,62 +1,65 @@
-"""The policy gradient of Language Self-Play: one strictly on-policy step per batch of episodes.
+"""The policy gradient of Language Self-Play and of the GRPO family.
 
-L = sum over roles of alpha_role * mean over the role's turns of [ -(pi / sg(pi)) A + beta_role * KL ]
-(arXiv 2509.07414, eq. 4-5 and algorithm 1, with the KL where ``kl`` puts it).
+L = sum over roles of alpha_role * aggregate over the role's tokens of [ -surrogate(ratio, A) + beta_role * KL -
+entropy_role * H ]. As it stands it is LSP's (arXiv 2509.07414, eq. 4-5 and algorithm 1, with the KL where ``kl`` puts
+it): one strictly on-policy step per batch of episodes, a ratio of 1, tokens summed, turns averaged.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from learners.importance import Gap, capped, check_cap
-from learners.losses import KL_PLACEMENTS, KlPlacement, importance, k3, kl_penalty, reinforce
+from learners.aggregation import check_aggregation, token_weights
+from learners.importance import Gap, capped, check_cap, sampler_logprobs
+from learners.losses import KlPlacement, check_kl, entropy_bonus, importance, k3, kl_penalty
+from learners.overlong import Overlong, make_overlong
 from learners.passes import Passes
+from learners.rows import PerRole, Row, by_role, mean_of, minibatches, per_role, rows_of, spread
 from learners.step import OptimizerStep
+from learners.surrogates import Surrogate
 from models.engine import Engine
-from selfplay.credit import EmaBaseline, advantages
-from selfplay.types import Completion, Episode, Turn
+from selfplay.estimators import Estimator, make_estimator
+from selfplay.seeds import derive
+from selfplay.types import Completion, Episode, Stateful, Turn
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Row:
-    """One turn to learn from, and the weight of its term in the loss."""
-
-    turn: Turn
-    completion: Completion
-    advantage: float
-    weight: float
-    beta: float
-    reference: torch.Tensor | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a batch says besides its loss: the KL estimate per role, summed, and how far the sampler was."""
+    """What a batch says besides its loss: per role, summed, the KL estimate and the shares that the clip acted on; and
+    how far the sampler was."""
 
     drift: dict[str, float]
+    clipped: dict[str, float]
     gap: Gap
 
 
 class PolicyGradient:
     """Updates ``engine`` from episodes; turns without a completion are somebody else's and are left alone.
 
-    ``kl`` is the placement of the divergence from ``reference`` and ``beta`` its weight, a number or one per role;
-    ``alpha`` weighs roles (1 where none is named). ``credit`` is ``siblings`` (group means) or ``ema`` (SPIRAL's
-    baseline per game and role); ``scale`` divides by the group's standard deviation. ``importance_cap`` bounds the
-    weight of a token that another policy sampled: ``auto`` is 2 where the sampler is not exactly the model that
-    learns, as when the game is ``pipelined``, else None, and no token is weighed. The other keys are
-    ``OptimizerStep``'s. A step without a signal, or whose loss or gradient is not finite, changes nothing and is
-    counted.
+    ``credit`` and ``shape`` name the advantages (``selfplay.estimators``). ``ratio``, ``clip``, ``eps_low``,
+    ``eps_high``, ``dual_clip`` and ``cispo_cap`` are ``Surrogate``'s; ``aggregation`` and ``constant`` are
+    ``token_weights``'s; ``alpha`` weighs roles (1 where none is named). ``kl`` is the placement of the divergence from
+    ``reference`` and ``beta`` its weight, ``entropy`` the weight of the entropy: numbers, or one per role.
+    ``overlong`` holds the arguments of ``Overlong``.
+
+    A batch is gone through ``epochs`` times, each time in as many ``minibatches``, drawn by ``seed``. With one of each
+    the ratio is 1; with more it is to the policy before the first of these steps, by the log-probabilities that the
+    sampler told, or, where the sampler is weighed or told none, by a pass of the policy itself. ``importance_cap``
+    bounds the weight of a token that another policy sampled: ``auto`` is 2 where the sampler is not exactly the model
+    that learns, as when the game is ``pipelined``, else None, and no token is weighed. The other keys are
+    ``OptimizerStep``'s, ``warmup`` and ``steps`` in batches of episodes.
+
+    A step without a signal, or whose loss or gradient is not finite, changes nothing and is counted.
     """
 
     def __init__(
@@ -67,12 +70,24 @@ class PolicyGradient:
         lr: float = 1e-6,
         weight_decay: float = 0.0,
         max_grad_norm: float = 1.0,
-        kl: KlPlacement = "k2_loss",
-        beta: float | Mapping[str, float] = 0.04,
+        credit: str | Estimator = "lsp_mean",
+        shape: Mapping[str, Any] | None = None,
+        ratio: str = "sequence",
+        clip: str = "none",
+        eps_low: float = 0.2,
+        eps_high: float = 0.2,
+        dual_clip: float | None = None,
+        cispo_cap: float = 5.0,
+        aggregation: str = "seq_sum",
+        constant: int | None = None,
         alpha: Mapping[str, float] | None = None,
-        credit: str = "siblings",
-        scale: bool = False,
-        ema_decay: float = 0.95,
+        kl: KlPlacement = "k2_loss",
+        beta: PerRole = 0.04,
+        entropy: PerRole = 0.0,
+        overlong: Mapping[str, Any] | Overlong | None = None,
+        epochs: int = 1,
+        minibatches: int = 1,
+        seed: int = 0,
         importance_cap: float | str | None = "auto",
         pipelined: bool = False,
         optimizer: str = "adamw",
@@ -85,24 +100,28 @@ class PolicyGradient:
         gradient_checkpointing: bool = False,
         share_prompts: bool | str = "auto",
     ) -> None:
-        if kl not in KL_PLACEMENTS:
-            raise ValueError(f"learner.kl={kl!r} is unknown: use {', '.join(KL_PLACEMENTS)}")
-        if credit not in ("siblings", "ema"):
-            raise ValueError(f"learner.credit={credit!r} is unknown: use siblings or ema")
-        if kl == "k1_loss_literal":
-            log.warning("learner.kl=k1_loss_literal has an expected gradient of zero: it regularises nothing")
+        check_kl(kl)
+        check_aggregation(aggregation, constant, ratio)
+        for key, count in (("epochs", epochs), ("minibatches", minibatches)):
+            if count < 1:
+                raise ValueError(f"learner.{key}={count} is a number of times: use 1 or more")
         self.engine, self.reference, self.kl, self.alpha = engine, reference, kl, dict(alpha or {})
-        self.beta, self.scale = beta, scale
+        self.beta: PerRole = 0.0 if kl == "none" or reference is None else beta
+        self.entropy, self.overlong = entropy, make_overlong(overlong)
+        self.credit = make_estimator(credit, shape)
+        self.surrogate = Surrogate(ratio, clip, eps_low, eps_high, dual_clip, cispo_cap)
+        self.aggregation, self.constant = aggregation, constant
+        self.epochs, self.parts, self.seed = epochs, minibatches, seed
         self._cap, self._pipelined = check_cap(importance_cap), pipelined
-        self.baseline = EmaBaseline(ema_decay) if credit == "ema" else None
+        several = epochs * minibatches
         self.step = OptimizerStep(
             engine,
             lr=lr,
             weight_decay=weight_decay,
             optimizer=optimizer,
             schedule=schedule,
-            warmup=warmup,
-            steps=steps,
+            warmup=warmup * several,
+            steps=None if steps is None else steps * several,
             max_grad_norm=max_grad_norm,
             batch_tokens=batch_tokens,
             attention=attention,
@@ -120,140 +139,152 @@ class PolicyGradient:
         return capped(self._cap, self.engine, self._pipelined)
 
     def update(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """One optimizer step on ``episodes``; metrics are keyed ``<name>/<role>``, and ``sampler/...`` for how far the
-        sampler was from the model that learns."""
-        rows = self._rows(episodes)
-        metrics = _spread(rows)
-        if any(row.beta for row in rows):
-            self._add_reference(rows)
-        if self.kl == "k1_in_reward":
-            self._credit(rows, episodes)
-        learn = [row for row in rows if row.advantage != 0 or self._loses_to_kl(row)]
+        """All steps on ``episodes``. Metrics are keyed ``<name>/<role>``, and ``sampler/...`` for how far the sampler
+        was from the model that learns; of several steps they are the mean."""
+        rows = rows_of(episodes, self.beta, self.entropy)
+        rows, metrics = self._credited(rows, episodes)
         if not any(row.advantage for row in rows):
             return metrics | {"steps_skipped": 1.0, "loss": 0.0, "grad_norm": 0.0}
-        taken = self.step.take(learn, _said, self._loss)
-        if taken.refused:
-            return metrics | {"steps_skipped": 1.0, "steps_refused": 1.0}
-        metrics |= _drift(learn, [note.drift for note in taken.notes])
-        metrics |= Gap.metrics([note.gap for note in taken.notes])
-        return metrics | {"steps_skipped": 0.0, "loss": taken.loss, "grad_norm": taken.norm}
+        if self.epochs * self.parts > 1:
+            self._add_old(rows)
+        told: list[dict[str, float]] = []
+        for epoch in range(self.epochs):
+            for part in minibatches(rows, self.parts, derive(self.seed, "minibatches", self.step.taken, epoch)):
+                self._weigh(part)
+                learn = [row for row in part if row.advantage != 0 or self._loses_besides(row)]
+                if not any(row.advantage for row in part):
+                    continue
+                taken = self.step.take(learn, _said, self._loss)
+                if taken.refused:
+                    refused = {"steps_skipped": float(not told), "steps_refused": 1.0}
+                    return metrics | mean_of(told) | refused
+                of_step = per_role(learn, "kl", [note.drift for note in taken.notes], tokens=True)
+                of_step |= per_role(learn, "clip_fraction", [note.clipped for note in taken.notes], tokens=False)
+                if not told:  # a later step has moved away from what was sampled, and that is no gap
+                    of_step |= Gap.metrics([note.gap for note in taken.notes])
+                told.append(of_step | {"loss": taken.loss, "grad_norm": taken.norm})
+        return metrics | {"steps_skipped": 0.0} | mean_of(told)
 
     def save(self, folder: Path) -> None:
         self.step.save(folder)
-        if self.baseline is not None:
-            self.baseline.save(folder)
+        if isinstance(self.credit, Stateful):
+            self.credit.save(folder)
 
     def load(self, folder: Path) -> None:
         self.step.load(folder)
-        if self.baseline is not None:
-            self.baseline.load(folder)
+        if isinstance(self.credit, Stateful):
+            self.credit.load(folder)
 
     # -- the rows of a step -----------------------------------------------------------------------------------------
 
-    def _rows(self, episodes: Sequence[Episode]) -> list[_Row]:
-        credit = self.baseline(episodes) if self.baseline else advantages(episodes, scale=self.scale)
-        rows = [
-            _Row(turn, turn.action.completion, advantage, 0.0, self._beta(turn.role))
-            for turn, advantage in credit.items()
-            if turn.action.completion is not None and turn.action.completion.token_ids
-        ]
-        for role, mates in _by_role(rows).items():
-            for row in mates:
-                row.weight = self.alpha.get(role, 1.0) / len(mates)
-        return rows
+    def _credited(self, rows: list[Row], episodes: Sequence[Episode]) -> tuple[list[Row], dict[str, float]]:
+        """The rows that have an advantage, with it, and what there is to tell of it."""
+        in_reward = self.kl == "k1_in_reward" and any(row.beta for row in rows)
+        if in_reward:
+            self._add_reference(rows)
+        bonus = self._bonus(rows) if in_reward or self.overlong is not None else None
+        credit = self.credit(episodes, bonus)
+        rows = [row for row in rows if row.turn in credit]
+        for row in rows:
+            row.advantage = credit[row.turn]
+        if not in_reward and any(row.beta for row in rows):
+            self._add_reference(rows)
+        tell: Callable[[], dict[str, float]] | None = getattr(self.credit, "metrics", None)
+        return rows, spread(rows) | (tell() if tell is not None else {})
 
-    def _beta(self, role: str) -> float:
-        if self.kl == "none" or self.reference is None:
-            return 0.0
-        return self.beta.get(role, 0.0) if isinstance(self.beta, Mapping) else self.beta
+    def _bonus(self, rows: Sequence[Row]) -> dict[Turn, float]:
+        """What is paid besides the reward: the penalty -beta sum_t (log pi_old - log pi_ref), detached, and the one for
+        an answer that is too long."""
+        bonus: dict[Turn, float] = {}
+        if any(row.reference is not None and not row.sampled for row in rows):
+            self._add_old(rows)
+        for row in rows:
+            paid = 0.0
+            if row.reference is not None:
+                told = row.completion.logprobs
+                behaviour = row.old if row.old is not None else torch.tensor(told, device=row.reference.device)
+                paid -= row.beta * float((behaviour - row.reference).sum())
+            if self.overlong is not None:
+                paid += self.overlong(row.turn.role, len(row.completion.token_ids))
+            bonus[row.turn] = paid
+        return bonus
 
-    def _loses_to_kl(self, row: _Row) -> bool:
-        return row.beta != 0 and self.kl != "k1_in_reward"
+    def _weigh(self, rows: Sequence[Row]) -> None:
+        for role, mates in by_role(rows).items():
+            lengths = [len(row.completion.token_ids) for row in mates]
+            weights = token_weights(lengths, self.aggregation, self.constant, self.alpha.get(role, 1.0))
+            for row, weight in zip(mates, weights, strict=True):
+                row.weight = weight
+
+    def _loses_besides(self, row: Row) -> bool:
+        return row.entropy != 0 or (row.beta != 0 and self.kl != "k1_in_reward")
+
+    def _add_reference(self, rows: Sequence[Row]) -> None:
+        assert self._reference_passes is not None
+        for row, logp_T in self._scored(self._reference_passes, rows):
+            row.reference = logp_T
+
+    def _add_old(self, rows: Sequence[Row]) -> None:
+        """log pi_old: where the sampler is the policy, what it told; else what the policy itself says now."""
+        if self.importance_cap is None and all(row.sampled for row in rows):
+            for row in rows:
+                row.old = torch.tensor(row.completion.logprobs, device=self.engine.device)
+            return
+        self.engine.sleep()
+        for row, logp_T in self._scored(self.step.passes, rows):
+            row.old = logp_T
 
     @torch.no_grad()
-    def _add_reference(self, rows: list[_Row]) -> None:
-        assert self._reference_passes is not None
+    def _scored(self, passes: Passes, rows: Sequence[Row]) -> list[tuple[Row, Tensor]]:
+        scored: list[tuple[Row, Tensor]] = []
         for batch in self.step.batches(rows, _said):
             width = max(len(row.completion.prompt_ids) + len(row.completion.token_ids) for row in batch)
-            with self._reference_passes.running(width):
-                logp_BT, _ = self._reference_passes.logprobs([row.completion for row in batch])
-            for row, logp_T in zip(batch, logp_BT, strict=True):
-                row.reference = logp_T[: len(row.completion.token_ids)]
-
-    def _credit(self, rows: list[_Row], episodes: Sequence[Episode]) -> None:
-        """The penalty inside the reward: -beta sum_t (log pi_old - log pi_ref), detached, before the baseline."""
-        bonus: dict[Turn, float] = {}
-        for row in rows:
-            if row.reference is not None:
-                behaviour = torch.tensor(row.completion.logprobs, device=row.reference.device)
-                bonus[row.turn] = -row.beta * float((behaviour - row.reference).sum())
-        if self.baseline is None:
-            credit = advantages(episodes, scale=self.scale, bonus=bonus)
-            for row in rows:
-                row.advantage = credit[row.turn]
-        else:
-            for row in rows:
-                row.advantage += bonus.get(row.turn, 0.0)
+            with passes.running(width):
+                logp_BT, _ = passes.logprobs([row.completion for row in batch])
+            scored += [
+                (row, logp_T[: len(row.completion.token_ids)]) for row, logp_T in zip(batch, logp_BT, strict=True)
+            ]
+        return scored
 
     # -- the loss of a batch ----------------------------------------------------------------------------------------
 
-    def _loss(self, batch: Sequence[_Row]) -> tuple[Tensor, _Note]:
-        logp_BT, mask_BT = self.step.logprobs([row.completion for row in batch])
+    def _loss(self, batch: Sequence[Row]) -> tuple[Tensor, _Note]:
+        said = [row.completion for row in batch]
+        logp_BT, mask_BT = self.step.logprobs(said)
         advantage_B = logp_BT.new_tensor([row.advantage for row in batch])
         weight_B = logp_BT.new_tensor([row.weight for row in batch])
         cap = self.importance_cap
-        sampler_BT, sampled_BT = self._sampler(batch, logp_BT)
-        rho_BT = importance(logp_BT, sampler_BT, cap) if cap else None
-        loss_B = reinforce(logp_BT, advantage_B, rho_BT)
+        sampler_BT, sampled_BT = sampler_logprobs(said, logp_BT)
+        old_BT = logp_BT.detach() if batch[0].old is None else _padded([row.old for row in batch])
+        rho_BT = importance(old_BT, sampler_BT, cap) if cap else None
+        loss_B, clipped_B = self.surrogate(logp_BT, old_BT, mask_BT, advantage_B, rho_BT)
         drift: dict[str, float] = {}
         if batch[0].reference is not None:
-            reference_BT = pad_sequence([row.reference for row in batch if row.reference is not None], batch_first=True)
+            reference_BT = _padded([row.reference for row in batch])
             beta_B = logp_BT.new_tensor([row.beta for row in batch])
-            loss_B = loss_B + beta_B * kl_penalty(logp_BT, reference_BT, self.kl, rho_BT)
+            loss_B = loss_B + beta_B * kl_penalty(logp_BT, reference_BT, self.kl, rho_BT, old_BT=old_BT)
             with torch.no_grad():
-                divergence_B = (k3(logp_BT - reference_BT) * mask_BT).sum(-1).tolist()
-            for row, divergence in zip(batch, divergence_B, strict=True):
-                drift[row.turn.role] = drift.get(row.turn.role, 0.0) + divergence
+                drift = _summed(batch, (k3(logp_BT - reference_BT) * mask_BT).sum(-1))
+        if any(row.entropy for row in batch):
+            entropy_B = logp_BT.new_tensor([row.entropy for row in batch])
+            mean_logp_B = logp_BT.new_tensor([row.mean_logp for row in batch])
+            loss_B = loss_B - entropy_B * entropy_bonus(logp_BT, mask_BT, mean_logp_B, rho_BT)
         gap = Gap.measure(logp_BT[sampled_BT], sampler_BT[sampled_BT], cap)
-        return (weight_B * loss_B).sum(), _Note(drift, gap)
-
-    @staticmethod
-    def _sampler(batch: Sequence[_Row], logp_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """The sampler's log-probabilities and where there are any (B, T). Words that nobody sampled (``encode``) have
-        none: there the policy stands in for its own sampler."""
-        said = [row.completion for row in batch]
-        told = [c.logprobs if len(c.logprobs) == len(c.token_ids) else () for c in said]
-        width = logp_BT.shape[1]
-        known_BT = torch.tensor([[t < len(row) for t in range(width)] for row in told], device=logp_BT.device)
-        values = [value for row in told for value in row]
-        return logp_BT.detach().masked_scatter(known_BT, logp_BT.new_tensor(values)), known_BT
+        clipped = _summed(batch, clipped_B) if self.surrogate.clip != "none" else {}
+        return (weight_B * loss_B).sum(), _Note(drift, clipped, gap)
 
 
-def _said(row: _Row) -> tuple[Completion]:
+def _said(row: Row) -> tuple[Completion]:
     return (row.completion,)
 
 
-def _drift(rows: Iterable[_Row], summed: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean KL estimate per token and role, where a role has one."""
-    tokens = {role: sum(len(row.completion.token_ids) for row in mates) for role, mates in _by_role(rows).items()}
-    found = {role for drift in summed for role in drift}
-    return {f"kl/{role}": sum(d.get(role, 0.0) for d in summed) / tokens[role] for role in tokens if role in found}
+def _padded(rows: Sequence[Tensor | None]) -> Tensor:
+    return pad_sequence([row for row in rows if row is not None], batch_first=True)
 
 
-def _by_role(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
-    roles: dict[str, list[_Row]] = {}
-    for row in rows:
-        roles.setdefault(row.turn.role, []).append(row)
-    return roles
-
-
-def _spread(rows: list[_Row]) -> dict[str, float]:
-    """Per role: the spread of the advantages, and the share of groups in which all siblings earned the same."""
-    metrics: dict[str, float] = {}
-    for role, mates in _by_role(rows).items():
-        metrics[f"advantage_std/{role}"] = pstdev([row.advantage for row in mates])
-        groups: dict[int, bool] = {}
-        for row in mates:
-            groups[row.turn.group] = groups.get(row.turn.group, True) and row.advantage == 0
-        metrics[f"frac_reward_zero_std/{role}"] = fmean(groups.values())
-    return metrics
+def _summed(batch: Sequence[Row], value_B: Tensor) -> dict[str, float]:
+    """A value per row, summed per role."""
+    sums: dict[str, float] = {}
+    for row, value in zip(batch, value_B.tolist(), strict=True):
+        sums[row.turn.role] = sums.get(row.turn.role, 0.0) + value
+    return sums

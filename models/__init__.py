@@ -1,17 +1,17 @@
-"""The engines: they generate, score and snapshot. A configuration names ``models.load`` and ``models.reference``."""
+"""The engines: they generate, score and snapshot. A configuration names ``models.load``, ``reference`` and ``twin``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.loading import load, reference
+    from models.loading import load, reference, twin
 
-__all__ = ["load", "reference"]
+__all__ = ["load", "reference", "twin"]
 
 
 def __getattr__(name: str):
-    """``load`` and ``reference`` on first use: the world and its recipe need no torch."""
+    """``load``, ``reference`` and ``twin`` on first use: the world and its recipe need no torch."""
     if name not in __all__:
         raise AttributeError(f"module 'models' has no attribute {name!r}")
     import importlib

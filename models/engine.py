@@ -55,7 +55,7 @@ class Engine:
         if model.device.type == "cpu":
             keep_freed_memory()
         self.model, self.tokenizer, self.name, self.dtype = model, tokenizer, name, dtype
-        self.version = 0
+        self.version, self._frozen = 0, frozen
         self.work = Work(model, dtype)
         self._chats = ChatEncoder(tokenizer, name)
         self._pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -186,6 +186,11 @@ class Engine:
         frozen.version, frozen.work = self.version, self.work
         return frozen
 
+    def twin(self) -> Engine:
+        """A second model that starts from the present weights and can be trained apart."""
+        model = copy.deepcopy(self.model)
+        return Engine(model, self.tokenizer, name=f"{self.name} (twin)", **self._settings)
+
     def save(self, folder: Path) -> None:
         """A ``save_pretrained`` folder: it loads in transformers, vLLM and lm-eval as it is. Adapters are merged, and
         written apart as well."""
@@ -203,7 +208,11 @@ class Engine:
             self.touched()
             return
         saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        self.model.load_state_dict(saved.state_dict())
+        # A frozen copy may hold tensors of its original (adapters leave most weights where they are): it lets them go.
+        self.model.load_state_dict(saved.to(self.device).state_dict(), assign=self._frozen)
+        if self._frozen:
+            self.model.tie_weights()
+            self.model.requires_grad_(False)
         self.touched()
 
     def _count_reading(self, prompts: Sequence[tuple[int, ...]]) -> None:

@@ -145,6 +145,16 @@ def _reference(model: Engine) -> Engine:
     return model.snapshot()
 
 
+def twin(model: Engine) -> Engine:
+    """A second copy of a model as it was first seen, to be trained in another role."""
+    return _twin(model)
+
+
+@cache
+def _twin(model: Engine) -> Engine:
+    return model.twin()
+
+
 def forget() -> None:
     """Drop what was loaded: the next ``load`` reads the weights again."""
     if "models.vllm_sampler" in sys.modules:  # one at a time can live in a process
@@ -152,6 +162,7 @@ def forget() -> None:
     _load.cache_clear()
     _tokens_that_fit.cache_clear()
     _reference.cache_clear()
+    _twin.cache_clear()
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,6 +4,7 @@
 
     runs/x/metrics.jsonl    one object per step: {"step": 7, "reward/solver": 0.5, ...}
            episodes.jsonl   one episode per line: turns, case, verdict, returns
+           gate.jsonl       one decision of the data gate per line, where there is a gate
            timings.jsonl    seconds per phase, tokens per second, share of the roofline (``metrics.timings``)
            tensorboard/     the same numbers as event files
            summary.json     written once, at the end
@@ -34,23 +35,25 @@ class RecordError(RuntimeError):
     """The record of a run cannot be written or read."""
 
 
-def log_files(folder: Path) -> tuple[Path, ...]:
-    """The append-only logs of a run: what happened in numbers, in words, and in seconds."""
-    return tuple(folder / f"{name}.jsonl" for name in ("metrics", "episodes", "timings"))
+def log_files(folder: Path, *, gated: bool = False) -> tuple[Path, ...]:
+    """The append-only logs of a run: what happened in numbers, in words, in seconds, and at the gate if it has one."""
+    names = ("metrics", "episodes", "timings", *(["gate"] if gated else []))
+    return tuple(folder / f"{name}.jsonl" for name in names)
 
 
 class Recorder:
     """Append to the record in ``folder``, which is made if need be; a resumed run goes on where its logs were cut.
 
-    ``episodes_every=n`` records the episodes of every n-th step only. Raises ``RecordError`` for a folder that cannot
-    be written and for a log that ends within a line, as after a kill: ``checkpoint.cut_logs`` comes first then.
+    ``gated`` keeps the log of a data gate, too. ``episodes_every=n`` records the episodes of every n-th step only.
+    Raises ``RecordError`` for a folder that cannot be written and for a log that ends within a line, as after a kill:
+    ``checkpoint.cut_logs`` comes first then.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool = True, *, episodes_every: int = 1) -> None:
+    def __init__(self, folder: Path, tensorboard: bool = True, gated: bool = False, *, episodes_every: int = 1) -> None:
         if episodes_every < 1:
             raise RecordError(f"episodes_every must be at least 1, not {episodes_every}.")
         self.folder = folder
-        self.logs = log_files(folder)
+        self.logs = log_files(folder, gated=gated)
         self._episodes_every = episodes_every
         with _told(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -58,13 +61,20 @@ class Recorder:
             self._board = _Board(folder / "tensorboard") if tensorboard else None
 
     def step(
-        self, step: int, metrics: Mapping[str, float], episodes: Sequence[Episode], timings: Mapping[str, float]
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        episodes: Sequence[Episode],
+        timings: Mapping[str, float],
+        decisions: Sequence[Mapping[str, object]] = (),
     ) -> None:
         """Record one step; when this returns, the lines have left the process and a checkpoint may measure the logs."""
-        lines: list[list[str]] = [[_line({"step": step, **_numbers(metrics)})], [], []]
+        lines: list[list[str]] = [[_line({"step": step, **_numbers(metrics)})]] + [[] for _ in self._files[1:]]
         if step % self._episodes_every == 0:
             lines[1] = [_line(_episode(step, index, episode)) for index, episode in enumerate(episodes)]
         lines[2] = [_line({"step": step, **_numbers(timings)})]
+        if decisions:
+            lines[3] = [_line({"step": step, **{name: _plain(row[name]) for name in row}}) for row in decisions]
         with _told(self.folder):
             for file, text in zip(self._files, lines, strict=True):
                 file.write("".join(text).encode("ascii"))

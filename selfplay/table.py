@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfplay.evaluate import Exam, auc
+from selfplay.gate import Gate
 from selfplay.types import VERIFIER, Agent, Episode, Learner, Stateful, Verifier
 
 
@@ -47,7 +48,8 @@ class Examination:
 
 @dataclass(frozen=True)
 class Table:
-    """The game, its players (the verifiers' panel among them), the learner, the model, and perhaps an exam."""
+    """The game, its players (the verifiers' panel among them), the learner, the model, and perhaps an exam and a data
+    gate."""
 
     game: Any
     players: dict[str, Agent]
@@ -55,6 +57,7 @@ class Table:
     learner: Learner
     engine: Any
     examination: Examination | None = None
+    gate: Gate | None = None
 
     @property
     def agents(self) -> dict[str, Agent]:
@@ -64,10 +67,47 @@ class Table:
     @property
     def state(self) -> dict[str, Stateful]:
         """Whatever a resumed run must find again, by name."""
-        members: dict[str, Any] = {"model": self.engine, "learner": self.learner}
+        members: dict[str, Any] = {**self.engines, "learner": self.learner}
+        members |= {"gate": self.gate} if self.gate else {}
         members |= {f"agent.{role}": agent for role, agent in self.players.items()}
         members |= {f"verifier.{part}": verifier for part, verifier in self.panel.verifiers.items()}
         return {name: member for name, member in members.items() if isinstance(member, Stateful)}
+
+    @property
+    def engines(self) -> dict[str, Any]:
+        """The model, and those beside it that a role's own learner trains."""
+        found: dict[str, Any] = {"model": self.engine}
+        for role, engine in getattr(self.learner, "engines", {}).items():
+            if all(engine is not other for other in found.values()):
+                found[f"model.{role}"] = engine
+        return found
+
+    def begin_step(self) -> None:
+        """Let every model forget what it kept of earlier prompts."""
+        for engine in self.engines.values():
+            engine.begin_step()
+
+    def learn(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """The update, by what neither touches the exam nor is refused by the gate; then the players look back."""
+        lessons, share = self.keep_out(episodes)
+        metrics = {"proposals/heldout_share": share}
+        if self.gate:
+            lessons, told = self.gate(lessons)
+            metrics |= told
+        metrics |= self.learner.update(lessons)
+        for player in self.players.values():
+            remember = getattr(player, "remember", None)
+            if remember is not None:
+                metrics |= remember(episodes)
+        return metrics
+
+    @property
+    def gated(self) -> bool:
+        return self.gate is not None
+
+    def decisions(self) -> list[dict[str, object]]:
+        """What the gate decided of the last step, a row for each proposal."""
+        return [decision.row() for decision in self.gate.decisions] if self.gate else []
 
     def metrics(self) -> dict[str, float]:
         """What the verifiers and the sampler have to tell of the last step."""

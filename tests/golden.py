@@ -39,6 +39,58 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"challenger": 4, "solver": 3},
     },
+    "critique": {
+        "lines": {
+            "challenger": ["What is 7 * 8?", "{draft}", " "],
+            "solver": ["56", "57", " "],
+            "critic": ["Nothing is at fault.", "57 is wrong: seven eights are 56.", "", "{principle}"],
+            "reviser": ["56", "It is 56.", "\n"],
+        },
+        "branch": {"challenger": 5, "critic": 2},
+    },
+    "document": {
+        "lines": {
+            "library": ["Ada Lovelace was born in 1815.", "{query} <document>", " "],
+            "challenger": [
+                "Question: When was Ada Lovelace born?\n#### 1815",
+                "I think.\nQuestion: What is {reference}?\n\n#### a slot\n",
+                "Question: no answer",
+                "1815",
+            ],
+            "solver": ["\\boxed{1815}", "1816", " "],
+        },
+        "branch": {"library": 5, "challenger": 3},
+    },
+    "duel": {
+        "lines": {
+            "challenger": ["Name a colour.", "{baseline}", " "],
+            "baseline": ["Red.", "{answer}", "", "Blue."],
+            "candidate": ["Blue.", "A colour that I like is green.", " "],
+        },
+        "branch": {"challenger": 6, "candidate": 2},
+    },
+    "fragments": {
+        "lines": {
+            "challenger": ["text\nOnce", "text\n", "question\n1 + 1 = ?", "code\ndef f(x):\n    ", "poem\nRoses"],
+            "solver": [" upon a time", "2", "return {query}", " "],
+        },
+        "branch": {"challenger": 8, "solver": 2},
+    },
+    "triplets": {
+        "lines": {
+            "library": [
+                f"{task}\n### program\ndef f(x):\n    return x\n### examples\nExample 1"
+                for task in ("deduction", "abduction", "induction", "reduction")
+            ],
+            "challenger": [
+                "A plan.\n```python\ndef f(a, b):\n    return {a: b}\n```\n```input\n1, 2\n```",
+                "```inputs\n0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n```\n```message\nNothing is changed.\n```\n",
+            ],
+            "executor": ["{1: 2}", "\n".join(f"f({n}) == {n}" for n in range(10)), "error: crash"],
+            "solver": ["```output\n{1: 2}\n```", " ", "def f(x):\n    return x"],
+        },
+        "branch": {"library": 5, "challenger": 3, "solver": 2},
+    },
 }
 """What the players say in every shipped game (a blank line forfeits), and how it branches."""
 

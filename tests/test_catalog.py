@@ -173,4 +173,4 @@ def test_packages_are_found_without_importing_them(tmp_path: Path, monkeypatch: 
 def test_a_mode_may_stand_alone() -> None:
     command = [sys.executable, str(ROOT / "main.py"), "list", "kind=learner"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0 and done.stdout.startswith("learner=frozen"), done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("learner=distill"), done.stdout + done.stderr

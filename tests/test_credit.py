@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfplay.credit import EmaBaseline, advantages, learnability, uncertainty, values
-from selfplay.types import Action, Episode, Turn
+from selfplay.credit import advantages, centred, leaves_of, values
+from selfplay.lessons import settled
+from selfplay.types import Episode, Turn
 from tests.helpers import tree
 
 R = [[1.0, 3.0], [5.0, 7.0]]
@@ -102,14 +103,13 @@ def test_voids_are_dropped() -> None:
 
 def test_a_singleton_has_no_advantage() -> None:
     assert list(advantages(group(7.0)).values()) == [0.0, 0.0]
-    assert list(advantages(group(7.0), scale=True).values()) == [0.0, 0.0]
 
 
 def test_equal_siblings_get_exactly_nothing() -> None:
     """0.1 + 0.1 + 0.1 is not 0.3 in floating point: rounding in the mean must not look like a signal."""
     for rewards in ([0.1] * 3, [1 / 3] * 7, [1e16 + 2] * 5):
-        credit = advantages(group(*rewards), scale=True)
-        assert by_role(credit, "solver") == [0.0] * len(rewards)
+        assert by_role(advantages(group(*rewards)), "solver") == [0.0] * len(rewards)
+        assert centred(rewards) == [0.0] * len(rewards)
 
 
 def test_a_bonus_is_added_before_the_baseline() -> None:
@@ -119,86 +119,72 @@ def test_a_bonus_is_added_before_the_baseline() -> None:
     assert by_role(advantages(episodes, bonus={first: -1.0}), "solver") == [-0.5, 0.5]
 
 
-def test_values_and_shapes() -> None:
-    """Challenger's returns over its leaves are -R: [-1, 0, 0, 0] has mean -0.25; the shape sees all four."""
-    episodes = group(1.0, 0.0, 0.0, 0.0)
-    asked = episodes[0].turns[0]
-    assert values(episodes)[asked] == -0.25
-    assert values(episodes, {"challenger": min})[asked] == -1
-    two = tree([[1, 0, 0, 0], [1, 1, 0, 0]])
-    positive = {"challenger": lambda returns: learnability([-r for r in returns])}
-    assert by_role(advantages(two, shape=positive), "challenger") == [-0.125, 0.125], "4 p (1-p): 0.75 against 1"
+# -- values and shapes -------------------------------------------------------------------------------------------------
 
 
-def test_shapes_by_hand() -> None:
-    assert [learnability(r) for r in ([0, 0], [0, 1], [1, 1], [1, 0, 0, 0])] == [0, 1, 0, 0.75]
-    assert [uncertainty(r) for r in ([0, 0], [0, 1], [1, 1], [1, 0, 0, 0])] == [0, 1, 0, 0.5]
+def worst(turns: Sequence[Turn], leaves: Mapping[Turn, Sequence[Episode]]) -> list[float]:
+    """Minus the best answer: the shape of a Challenger that is paid by the best."""
+    return [-max(end.verdict["score"] for end in leaves[turn]) for turn in turns]
 
 
-# -- division by the standard deviation (GRPO, as TRL does it) ---------------------------------------------------------
+def test_a_shape_sees_the_verdicts_of_all_siblings() -> None:
+    """Query 0 has scores [1, 0, 0, 0] and query 1 [0, 0, 0, 0]: means -0.25 and 0, by the best -1 and 0. The Solver's
+    values stay what they were."""
+    episodes = tree([[1, 0, 0, 0], [0, 0, 0, 0]])
+    assert by_role(values(episodes), "challenger") == [-0.25, 0]
+    shaped = values(episodes, {"challenger": worst})
+    assert by_role(shaped, "challenger") == [-1, 0]
+    assert by_role(shaped, "solver") == by_role(values(episodes), "solver") == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert by_role(advantages(episodes, shape={"challenger": worst}), "challenger") == [-0.5, 0.5]
 
 
-def test_std_variants() -> None:
-    """r = [0, 0, 1, 1]: mean 0.5, std with Bessel sqrt(1/3) = 0.57735, so 0.5 / 0.57745 = 0.86588.
-    r = [0, 0, 0, 1]: mean 0.25, std 0.5, so -0.25 / 0.5001 = -0.4999 and 0.75 / 0.5001 = 1.4997."""
-    half = by_role(advantages(group(0, 0, 1, 1), scale=True), "solver")
-    assert half == pytest.approx([-0.86588] * 2 + [0.86588] * 2, abs=5e-6)
-    quarter = by_role(advantages(group(0, 0, 0, 1), scale=True), "solver")
-    assert quarter == pytest.approx([-0.4999] * 3 + [1.4997], abs=5e-5)
-    assert by_role(advantages(group(0, 0, 1, 1)), "solver") == [-0.5, -0.5, 0.5, 0.5]
-    assert by_role(advantages(group(0, 0, 0, 1)), "solver") == [-0.25] * 3 + [0.75]
-    for same in (0.0, 1.0):
-        assert by_role(advantages(group(*[same] * 4), scale=True), "solver") == [0.0] * 4
+def test_a_shape_is_called_once_for_each_group_of_siblings() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def count(turns: Sequence[Turn], leaves: Mapping[Turn, Sequence[Episode]]) -> list[float]:
+        seen.append((turns[0].role, len(turns)))
+        return [float(len(leaves[turn])) for turn in turns]
+
+    found = values(tree([[1, 2, 3], [4, math.nan, 6]]), {"challenger": count, "solver": count})
+    assert seen == [("challenger", 2), ("solver", 3), ("solver", 2)]
+    assert by_role(found, "challenger") == [3, 2], "void leaves are not shown"
 
 
-def test_hierarchical_group() -> None:
-    """One problem, rewards [1, 1, 0]: mean 2/3, advantages [1/3, 1/3, -2/3]."""
-    assert by_role(advantages(group(1, 1, 0)), "solver") == pytest.approx([1 / 3, 1 / 3, -2 / 3])
+def test_what_a_shape_cannot_tell_nobody_learns_from() -> None:
+    episodes = tree([[1, 0], [0, 0], [1, 1]])
+
+    def unsure(turns: Sequence[Turn], leaves: Mapping[Turn, Sequence[Episode]]) -> list[float]:
+        return [1.0, math.nan, 3.0]
+
+    credit = advantages(episodes, shape={"challenger": unsure})
+    assert by_role(credit, "challenger") == [-1, 1]
+    assert episodes[2].turns[0] not in credit
 
 
-# -- SPIRAL's baseline -------------------------------------------------------------------------------------------------
+def test_no_shape_looks_at_what_a_gate_has_settled() -> None:
+    """Query 1 was refused and is worth 0.5. By the best answer query 0 is worth -1: mean -0.25, so -0.75 and 0.75."""
+    episodes = tree([[1, 0], [0, 0]])
+    refused = episodes[2].turns[0]
+    kept = [*episodes[:2], settled(episodes[2], refused, 0.5)]
+    assert by_role(values(kept, {"challenger": worst}), "challenger") == [-1, 0.5]
+    assert by_role(advantages(kept, shape={"challenger": worst}), "challenger") == [-0.75, 0.75]
+    assert by_role(advantages(kept), "solver") == [0.5, -0.5], "nobody answers the settled query"
 
 
-def played(reward: float, game: str = "kuhn_v0", role: str = "first") -> Episode:
-    turn = Turn(role, f"{role}_0", {}, Action("x"), 0)
-    return Episode((turn,), {role: reward}, {}, {}, game=game)
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape names the role 'challengr' \(did you mean challenger\?\)"):
+        values(tree(R), {"challengr": worst})
+    with pytest.raises(ValueError, match="the shape of challenger gave 1 values for 2 turns"):
+        values(tree(R), {"challenger": lambda turns, leaves: [0.0]})
+    assert values([], {"challenger": worst}) == {}, "no episodes, no roles to know"
 
 
-def test_ema_scores_before_it_learns() -> None:
-    """decay 0.95, R = 1, -1, 1: b = 0, then 0.05, then 0.0475 - 0.05 = -0.0025, then -0.002375 + 0.05 = 0.047625;
-    A = 1, -1.05, 1.0025. Scoring after the update would give 0.95, -0.9975, 0.952375."""
-    baseline = EmaBaseline(0.95)
-    episodes = [played(r) for r in (1, -1, 1)]
-    assert list(baseline(episodes).values()) == pytest.approx([1, -1.05, 1.0025], abs=1e-12)
-    assert baseline.baselines == {("kuhn_v0", "first"): pytest.approx(0.047625, abs=1e-12)}
-
-
-def test_ema_keeps_games_and_roles_apart() -> None:
-    """Two games and two roles interleaved: each sees its own history only, so all four start from 0."""
-    baseline = EmaBaseline(0.95)
-    keys = [("kuhn_v0", "first"), ("kuhn_v0", "second"), ("dice_v0", "first"), ("dice_v0", "second")]
-    for rewards in ((1, -1, 0.5, -0.5), (-1, 1, 0, 0)):
-        credit = baseline([played(r, game, role) for r, (game, role) in zip(rewards, keys, strict=True)])
-    assert list(credit.values()) == pytest.approx([-1.05, 1.05, -0.025, 0.025])
-    assert set(baseline.baselines) == set(keys)
-
-
-def test_ema_survives_a_restart_and_skips_voids(tmp_path: Path) -> None:
-    baseline = EmaBaseline(0.95)
-    baseline([played(r) for r in (1, -1, 1 / 3)] + [played(0.1, "dice_v0")])
-    baseline.save(tmp_path)
-    twin = EmaBaseline(0.95)
-    twin.load(tmp_path)
-    assert twin.baselines == baseline.baselines, "equal to the last bit"
-    assert baseline([played(math.nan)]) == {} and twin.baselines == baseline.baselines
-    assert list(baseline([played(1)]).values()) == list(twin([played(1)]).values())
-
-
-def test_ema_averages_over_the_leaves_of_a_shared_turn() -> None:
-    """LSP-Zero, one query, R = [1, 0], decay 0.5. Challenger: -1 - 0 = -1, then b = -0.5 and 0 + 0.5 = 0.5; mean
-    -0.25. Solver: 1 - 0 = 1, then b = 0.5 and 0 - 0.5 = -0.5."""
-    credit = EmaBaseline(0.5)(tree([[1.0, 0.0]]))
-    assert by_role(credit, "challenger") == [-0.25] and by_role(credit, "solver") == [1.0, -0.5]
+def test_leaves_are_those_of_the_tree() -> None:
+    episodes = tree([[1, 2], [3, math.nan]])
+    leaves = leaves_of(episodes)
+    asked, answered, judged = episodes[0].turns
+    assert leaves[asked] == episodes[:2] and leaves[answered] == episodes[:1] and judged not in leaves
+    assert leaves[episodes[3].turns[0]] == [episodes[2]] and episodes[3].turns[1] not in leaves
 
 
 # -- episodes of several rollouts -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.loading import LoadError, choose_device, choose_dtype, forget, load, reference
+from models.loading import LoadError, choose_device, choose_dtype, forget, load, reference, twin
 from tests.helpers import STYLES, chat, make_engine, model_folder
 
 
@@ -60,6 +60,21 @@ def test_the_reference_is_the_model_as_first_seen(folder: Path) -> None:
             parameter.zero_()
     engine.touched()
     assert reference(engine) is frozen and any(p.abs().sum() > 0 for p in frozen.model.parameters())
+
+
+def test_a_twin_is_one_and_learns_apart(folder: Path) -> None:
+    engine = load(str(folder), device="cpu", dtype="float32")
+    other = twin(engine)
+    assert twin(engine) is other
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.model.state_dict().items())
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            assert parameter.requires_grad
+            parameter.add_(1.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in engine.model.state_dict().items())
+    forget()
+    assert twin(engine) is not other
 
 
 @pytest.mark.parametrize("style", STYLES)

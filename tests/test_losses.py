@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from learners.losses import KL_PLACEMENTS, KlPlacement, k1, k2, k3, kl_penalty, reinforce
+from learners.losses import KL_PLACEMENTS, KlPlacement, check_kl, entropy_bonus, k1, k2, k3, kl_penalty
+from learners.surrogates import Surrogate
 
 POLICY, REFERENCE = torch.tensor([0.7, 0.3], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
+
+
+def reinforce(logp_BT: Tensor, advantage_B: Tensor) -> Tensor:
+    """The learner's own term as it stands: the whole sequence's ratio, which is 1, and no clip."""
+    return Surrogate()(logp_BT, logp_BT.detach(), torch.ones_like(logp_BT), advantage_B)[0]
 
 
 def exact_gradient(policy: Tensor, reference: Tensor, placement: KlPlacement) -> Tensor:
@@ -34,12 +42,19 @@ def test_the_value_of_the_divergence() -> None:
 
 @pytest.mark.parametrize(
     ("placement", "first"),
-    [("k1_loss_literal", 0.0), ("k2_loss", 0.17793), ("k1_in_reward", 0.17793), ("k3_loss", 0.2), ("none", None)],
+    [
+        ("k1_loss_literal", 0.0),
+        ("k2_loss", 0.17793),
+        ("k1_in_reward", 0.17793),
+        ("k3_loss", 0.2),
+        ("k3_times_ratio", 0.17793),
+        ("none", None),
+    ],
 )
 def test_the_kl_trap(placement: KlPlacement, first: float | None) -> None:
     """The gradient of KL(pi || ref) on the first logit is pi_1 (delta_1 - KL) = 0.7 (0.336472 - 0.082283) = 0.17793.
-    k2 in the loss and k1 in the reward have it; k3 in the loss has the forward KL's, pi_1 - ref_1 = 0.2; the literal
-    k1 has none at all."""
+    k2 in the loss, k1 in the reward and the ratio times k3 have it; k3 in the loss has the forward KL's, pi_1 - ref_1 =
+    0.2; the literal k1 has none at all."""
     if first is None:
         logp = torch.zeros(2, 1)
         assert kl_penalty(logp, logp + 1, placement).tolist() == [0, 0]
@@ -61,7 +76,7 @@ def test_the_kl_trap_on_six_outcomes() -> None:
         assert logits.grad is not None
         return logits.grad
 
-    for placement in ("k2_loss", "k1_in_reward"):
+    for placement in ("k2_loss", "k1_in_reward", "k3_times_ratio"):
         assert torch.allclose(exact_gradient(policy, reference, placement), gradient("reverse"), atol=1e-12)
     assert torch.allclose(exact_gradient(policy, reference, "k3_loss"), gradient("forward"), atol=1e-12)
     assert exact_gradient(policy, reference, "k1_loss_literal").abs().max() < 1e-12
@@ -111,5 +126,63 @@ def test_the_literal_loss_value() -> None:
 def test_penalties_are_summed_per_token(placement: KlPlacement) -> None:
     """k3 of a summed log-ratio is not the sum of k3: [0.5, 0.5] gives 2 x 0.10653, not k3(1) = 0.36788."""
     log_ratio = torch.tensor([[0.5, 0.5, 0.0]])
-    expected = {"k2_loss": 0.25, "k3_loss": 0.21306, "k1_loss_literal": 1.0}.get(placement, 0.0)
+    known = {"k2_loss": 0.25, "k3_loss": 0.21306, "k3_times_ratio": 0.21306, "k1_loss_literal": 1.0}
+    expected = known.get(placement, 0.0)
     assert kl_penalty(log_ratio, torch.zeros(1, 3), placement).item() == pytest.approx(expected, abs=5e-6)
+
+
+@pytest.mark.parametrize(("estimate", "first"), [(k3, -0.02207), (k2, -0.01551)])
+def test_why_k2_and_k3_are_refused_in_the_reward(estimate: Any, first: float) -> None:
+    """As a detached penalty e(delta) the gradient on the first logit is pi_1 (e_1 - mean of e). k3: e = [0.714286 +
+    0.336472 - 1, 1.666667 - 0.510826 - 1] = [0.050758, 0.155841], mean 0.082283: 0.7 (0.050758 - 0.082283) = -0.02207,
+    where KL has +0.17793. k2: e = [0.056607, 0.130471], mean 0.078766: 0.7 (-0.022159) = -0.01551."""
+    logits = POLICY.log().clone().requires_grad_()
+    logp_BT = logits.log_softmax(0)[:, None]
+    penalty_B = estimate(logp_BT - REFERENCE.log()[:, None]).detach()[:, 0]
+    (POLICY * reinforce(logp_BT, -penalty_B)).sum().backward()
+    assert logits.grad is not None and logits.grad.tolist() == pytest.approx([first, -first], abs=5e-6)
+
+
+@pytest.mark.parametrize("placement", ["k3_reward", "k2_reward", "k3_in_reward", "k2_in_reward"])
+def test_a_wrong_placement_is_refused(placement: str) -> None:
+    wrong = rf"learner\.kl={placement} is refused: {placement[:2]} in the reward does not .* use k1_in_reward$"
+    with pytest.raises(ValueError, match=wrong):
+        check_kl(placement)
+    with pytest.raises(ValueError, match=r"learner\.kl='k3_los' is unknown \(did you mean k3_loss\?\): use none, "):
+        check_kl("k3_los")
+
+
+def test_the_ratio_times_k3_off_policy() -> None:
+    """log pi = -1, log pi_old = -1.5, log ref = -1.2: delta 0.2, k3 = 0.818731 + 0.2 - 1 = 0.018731, ratio e^0.5 =
+    1.648721, product 0.030882. Its slope is ratio (k3 + 1 - e^-delta) = 1.648721 (0.018731 + 0.181269) = 0.329744."""
+    logp = torch.tensor([[-1.0]], dtype=torch.float64, requires_grad=True)
+    old, reference = torch.tensor([[-1.5]], dtype=torch.float64), torch.tensor([[-1.2]], dtype=torch.float64)
+    loss = kl_penalty(logp, reference, "k3_times_ratio", old_BT=old)
+    loss.backward()
+    assert logp.grad is not None
+    assert (loss.item(), logp.grad.item()) == (pytest.approx(0.030882, abs=1e-6), pytest.approx(0.329744, abs=1e-6))
+
+
+@pytest.mark.parametrize("constant", [0.0, -0.6, 3.0])
+def test_the_entropys_gradient(constant: float) -> None:
+    """H = -0.7 log 0.7 - 0.3 log 0.3 = 0.610864. Its gradient on the first logit is -pi_1 (log pi_1 + H) =
+    -0.7 (-0.356675 + 0.610864) = -0.177932, whatever constant is taken off: towards the middle."""
+    logits = POLICY.log().clone().requires_grad_()
+    logp_BT = logits.log_softmax(0)[:, None]
+    mean_B = torch.full((2,), constant, dtype=torch.float64)
+    (POLICY * entropy_bonus(logp_BT, torch.ones(2, 1), mean_B)).sum().backward()
+    assert logits.grad is not None and logits.grad.tolist() == pytest.approx([-0.177932, 0.177932], abs=1e-6)
+    exact = POLICY.log().clone().requires_grad_()
+    pi = exact.softmax(0)
+    (-(pi * pi.log()).sum()).backward()
+    torch.testing.assert_close(logits.grad, exact.grad)
+
+
+def test_the_entropy_of_padding_and_of_weighed_tokens() -> None:
+    """A token of log-probability -2 with the mean -1: -(-2 + 1) = 1 is its slope, 3 times that where it weighs 3; what
+    is not there has none."""
+    logp = torch.tensor([[-2.0, 0.0]], requires_grad=True)
+    mask, mean = torch.tensor([[True, False]]), torch.tensor([-1.0])
+    for weight, slope in ((None, 1.0), (torch.tensor([[3.0, 3.0]]), 3.0)):
+        found = torch.autograd.grad(entropy_bonus(logp, mask, mean, weight).sum(), logp)[0]
+        assert found.tolist() == [[slope, 0.0]]

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfplay.archive import _shingles
 from selfplay.deadline import deadline
 from selfplay.testing import check_verifier
 from selfplay.types import Stateful
 from verifiers.isolated import isolate
-from verifiers.novelty import Novelty, _bands, _shingles
+from verifiers.novelty import Novelty
 from verifiers.worker import WorkerTimeout
 
 
@@ -106,7 +107,7 @@ def test_the_order_within_calls_is_no_matter_for_scores_or_memory(calls: list[li
         order = rng.sample(range(len(texts)), len(texts))
         scores = straight(cases(*texts))
         assert shuffled(cases(*(texts[i] for i in order))) == [scores[i] for i in order]
-        assert list(straight._archive) == list(shuffled._archive)
+        assert list(straight._archive._kept) == list(shuffled._archive._kept)
 
 
 def test_the_archive_is_bounded_and_the_longest_not_seen_leaves() -> None:
@@ -140,7 +141,7 @@ def test_a_checkpoint_keeps_the_memory(tmp_path: Path) -> None:
     second(cases(LONG))
     second.load(tmp_path)
     assert [first(call) for call in calls[4:]] == [second(call) for call in calls[4:]]
-    assert list(first._archive) == list(second._archive)
+    assert list(first._archive._kept) == list(second._archive._kept)
     told = json.loads((tmp_path / "archive.json").read_text(encoding="utf-8"))
     assert len(told["signatures"]) == 5 and all(type(n) is int for row in told["signatures"] for n in row)
 
@@ -160,20 +161,6 @@ def test_a_seed_is_a_family_of_hashes() -> None:
     state = random.getstate()
     Novelty(seed=3)(cases(*texts))
     assert random.getstate() == state, "nothing is drawn from the global generator"
-
-
-def test_bands_by_hand() -> None:
-    """128 minima at 0.8: r = 6 gives 21 bands, which miss (1 - 0.8^6)^21 = 0.0017; r = 7 gives 18 that miss
-    (1 - 0.8^7)^18 = 0.0145, above 1 %."""
-    assert _bands(0.8, 128) == (21, 6)
-    assert _bands(1.0, 128) == (2, 64)
-    with pytest.raises(ValueError, match=r"threshold=0\.01 is too low"):
-        _bands(0.01, 128)
-
-
-def test_shingles() -> None:
-    assert _shingles("Ab  c", 3) == {b"ab ", b"b c"}
-    assert _shingles("ab", 3) == {b"ab"}
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def by_hand(
                 penalty = {
                     "k2_loss": (delta_T**2 / 2).sum(),
                     "k3_loss": ((-delta_T).exp() - 1 + delta_T).sum(),
+                    "k3_times_ratio": (((-delta_T).exp() - 1 + delta_T) * (logp_T - logp_T.detach()).exp()).sum(),
                     "k1_loss_literal": delta_T.sum(),
                 }.get(kl, torch.zeros(()))
                 ratio = (logp_T.sum() - logp_T.sum().detach()).exp()
@@ -250,17 +251,21 @@ def test_a_bandit_improves() -> None:
     assert start < 0.7 and chance() > 0.9
 
 
-@pytest.mark.parametrize("credit", ["siblings", "ema"])
-def test_saved_and_loaded_it_goes_on_to_the_byte(credit: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"credit": "rae_ema"}, {"epochs": 2, "minibatches": 2, "ratio": "token", "clip": "ppo", "seed": 3}],
+    ids=["lsp_mean", "rae_ema", "epochs"],
+)
+def test_saved_and_loaded_it_goes_on_to_the_byte(options: dict[str, Any], tmp_path: Path) -> None:
     engine = make_engine()
-    learner = PolicyGradient(engine, shared_engine().snapshot(), lr=1e-3, credit=credit)
+    learner = PolicyGradient(engine, shared_engine().snapshot(), lr=1e-3, **options)
     for seed in (1, 2):
         learner.update(play(engine, seed=seed))
     for part, member in (("model", engine), ("learner", learner)):
         (tmp_path / part).mkdir()
         member.save(tmp_path / part)
     other = make_engine(seed=9)
-    resumed = PolicyGradient(other, shared_engine().snapshot(), lr=1e-3, credit=credit)
+    resumed = PolicyGradient(other, shared_engine().snapshot(), lr=1e-3, **options)
     other.load(tmp_path / "model")
     resumed.load(tmp_path / "learner")
     episodes = play(engine, seed=3)
@@ -272,10 +277,21 @@ def test_saved_and_loaded_it_goes_on_to_the_byte(credit: str, tmp_path: Path) ->
 
 def test_refusals(caplog: pytest.LogCaptureFixture) -> None:
     engine = make_engine()
-    with pytest.raises(ValueError, match=r"learner\.kl='k3' is unknown: use none, k1_in_reward, k2_loss, k3_loss"):
-        PolicyGradient(engine, kl="k3")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"learner\.credit='gae' is unknown: use siblings or ema"):
-        PolicyGradient(engine, credit="gae")
+    for options, message in (
+        (
+            {"kl": "k3los"},
+            r"learner\.kl='k3los' is unknown \(did you mean k3_loss\?\): use none, k1_in_reward, k2_loss, ",
+        ),
+        ({"kl": "k3_reward"}, r"learner\.kl=k3_reward is refused: .* use k1_in_reward"),
+        ({"credit": "rlo"}, r"credit='rlo' is unknown \(did you mean rloo\?\): use lsp_mean, grpo_std"),
+        ({"clip": "pp0"}, r"learner\.clip='pp0' is unknown"),
+        ({"aggregation": "constant"}, r"learner\.aggregation=constant divides by learner\.constant=None"),
+        ({"epochs": 0}, r"learner\.epochs=0 is a number of times: use 1 or more"),
+        ({"minibatches": 0}, r"learner\.minibatches=0 is a number of times: use 1 or more"),
+        ({"overlong": {"max": 3}}, r"learner\.overlong\.max is unknown"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PolicyGradient(engine, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"tiny llama \(frozen\) is frozen: the learner has nothing to update"):
         PolicyGradient(engine.snapshot())
     with caplog.at_level(logging.WARNING):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfplay.curves import compare, draw
-from selfplay.record import Recorder, RecordError, Stopwatch, read
+from selfplay.record import Recorder, RecordError, Stopwatch, log_files, read
 from selfplay.types import Action, Completion, Episode, Turn
 
 NAN = float("nan")
@@ -37,6 +37,16 @@ def episode(answer: str = "4", score: float = 1.0) -> Episode:
     )
     case = {"query": "2+2?", "answer": answer, "reference": ""}
     return Episode(turns, {"challenger": -score, "solver": score}, case, {"score": score})
+
+
+def test_the_gate_has_a_log_of_its_own_where_there_is_one(tmp_path: Path) -> None:
+    refused = {"query": "2+2?\n", "admitted": False, "reason": "easy", "solve_rate": 1.0, "similarity": NAN}
+    with Recorder(tmp_path / "run", tensorboard=False, gated=True) as recorder:
+        recorder.step(0, {}, [], {})
+        recorder.step(1, {}, [], {}, [refused, {"query": "3+3?"}])
+    assert recorder.logs == log_files(tmp_path / "run", gated=True) and recorder.logs[3].name == "gate.jsonl"
+    first, second = map(strict, recorder.logs[3].read_text().splitlines())
+    assert first == {"step": 1, **refused, "similarity": None} and second == {"step": 1, "query": "3+3?"}
 
 
 def test_one_line_per_step_and_per_episode(tmp_path: Path) -> None:

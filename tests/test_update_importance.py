@@ -11,12 +11,19 @@ import torch
 from torch import Tensor
 
 from learners.importance import CAP, Gap, capped, check_cap
-from learners.losses import importance, kl_penalty, reinforce
+from learners.losses import importance, kl_penalty
 from learners.policy_gradient import PolicyGradient
+from learners.surrogates import Surrogate
 from models.engine import Engine
 from selfplay.types import Action, Episode, Turn
 from tests.helpers import make_engine, shared_engine
 from tests.test_policy_gradient import assert_close, gradient, play
+
+
+def reinforce(logp_BT: Tensor, advantage_B: Tensor, importance_BT: Tensor | None) -> Tensor:
+    """The learner's own term as it stands, every token weighed."""
+    return Surrogate()(logp_BT, logp_BT.detach(), torch.ones_like(logp_BT), advantage_B, importance_BT)[0]
+
 
 FREE: dict[str, Any] = {"lr": 0.0, "max_grad_norm": math.inf, "kl": "none"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from selfplay.archive import plain
 from selfplay.deadline import check
 from verifiers.maths.extract import candidates
 from verifiers.maths.tree import Unreadable
@@ -33,11 +33,6 @@ def final(answer: str, *, maths_only: bool = False) -> str:
             continue
         return text
     return "" if maths_only or not any(map(str.isalnum, places[0])) else places[0]
-
-
-def plain(text: str) -> str:
-    """The text as words are compared: compatible characters as one (NFKC), no case, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 class Tally:
