@@ -10,6 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfplay.compose import did_you_mean
 from selfplay.seeds import derive
 from selfplay.types import Action, Chat, Episode
 
@@ -57,6 +58,8 @@ class Buffer:
         self._tasks = tuple(TASKS if tasks is None else tasks)
         if not self._tasks:
             raise ValueError("tasks is empty: a buffer sets at least one task.")
+        for task in self._tasks:
+            _check_task("tasks", task)
         for name, least, value in (("examples", 0, examples), ("capacity", 1, capacity)):
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}.")
@@ -134,6 +137,12 @@ def _move(task: str, program: str, shown: Sequence[str]) -> str:
     return "\n".join([task, "### program", program, "### examples", "\n\n".join(shown)])
 
 
+def _check_task(where: str, task: str) -> None:
+    """A task that no game has would be a forfeit in every move."""
+    if task not in TASKS:
+        raise ValueError(f"{where} names {task!r}{did_you_mean(task, TASKS)}; known are {', '.join(TASKS)}.")
+
+
 def _triplet(row: Mapping[str, str], place: int) -> Triplet:
     for key in row:
         if key not in Triplet._fields:
@@ -143,4 +152,6 @@ def _triplet(row: Mapping[str, str], place: int) -> Triplet:
     for key in ("program", "input", "output"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise ValueError(f"seeds[{place}] needs the key {key!r}, a text.")
+    if row.get("task"):
+        _check_task(f"seeds[{place}].task", row["task"])
     return Triplet(row.get("task", ""), *(row[key].strip("\n") for key in ("program", "input", "output")))

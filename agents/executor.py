@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from selfplay.types import Action, Chat
 
 _SHOWN = re.compile(
-    r"[\s\S]*?```python\n(?P<program>[\s\S]*?)\n```\s*```(?P<kind>inputs?)\n(?P<text>[\s\S]*?)\n?```\s*"
-)
+    r"(?>[\s\S]*?```python\n(?P<program>[\s\S]*?)\n```\s*```(?P<kind>inputs?)\n)(?P<text>[\s\S]*?)\n?```\s*"
+)  # atomic: of many blocks the first ones count, and a text that does not end is no reason to try the others
 
 
 class Runner(Protocol):

@@ -157,15 +157,20 @@ class Pool:
 
 
 def _results(episodes: Sequence[Episode], role: str) -> list[float]:
-    """1 for an episode that ``role`` wins, 1/2 for a draw, 0 for one that it loses, against the best of the others. A
-    void episode is no result. Raises ``PoolError`` for a role that earns nothing here."""
+    """1 for an episode that ``role`` wins, 1/2 for a draw, 0 for one that it loses, against the best of its rivals.
+
+    Rivals are those whom some verdict pays; who only asks earns 0 and is none. A void episode is no result, nor is one
+    that ended because somebody else than these broke the rules. Raises ``PoolError`` for a role that does not play."""
     results: list[float] = []
+    judged = [episode for episode in episodes if episode.verdict and not episode.void]
+    paid = {name for episode in judged for name, earned in episode.returns.items() if earned and name != role}
     for episode in episodes:
         if role not in episode.returns:
             known = list(episode.returns)
             raise PoolError(f"agent.role={role!r} does not play{did_you_mean(role, known)}: {', '.join(known)}")
-        others = [earned for name, earned in episode.returns.items() if name != role]
-        if others and not episode.void:
+        rivals = paid or set(episode.returns) - {role}
+        others = [earned for name, earned in episode.returns.items() if name in rivals]
+        if others and not episode.void and episode.forfeit in ("", role, *rivals):
             lead = episode.returns[role] - max(others)
             results.append(0.5 if lead == 0 else float(lead > 0))
     return results

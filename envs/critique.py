@@ -86,7 +86,7 @@ def _load(principles: str | Sequence[str] | Mapping[str, str]) -> tuple[str, ...
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise GameError(f"principles={principles!r} cannot be read: {str(error).splitlines()[0]}") from error
     listed = list(cast("Mapping[str, object]", found).values()) if isinstance(found, Mapping) else found
-    texts = cast("list[object]", listed) if isinstance(listed, list) else []
+    texts = cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else ()
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise GameError(f"principles={principles!r} are no sentences: give a list of texts, or names with texts")
     return tuple(str(text).strip() for text in texts)

@@ -61,8 +61,8 @@ def key(example: Example) -> Key:
 
 
 def turns_of(episodes: Sequence[Episode], role: str) -> dict[Turn, list[Episode]]:
-    """Every turn of a role with its leaves. Raises ``ValueError`` where games came to a verdict and the role never
-    spoke."""
+    """Every turn of a role with its leaves. Raises ``ValueError`` where games came to a verdict and there is no such
+    role; one that had no turn, because others ended every game before it, has just nothing to teach."""
     leaves: dict[Turn, list[Episode]] = {}
     spoke: set[str] = set()
     for episode in episodes:
@@ -71,7 +71,7 @@ def turns_of(episodes: Sequence[Episode], role: str) -> dict[Turn, list[Episode]
                 spoke.add(turn.role)
             if turn.role == role:
                 leaves.setdefault(turn, []).append(episode)
-    if spoke and not leaves:
+    if spoke and not leaves and not any(role in episode.returns for episode in episodes):
         raise ValueError(f"learner.role={role!r} never speaks in this game{nearest(role, spoke)}")
     return leaves
 

@@ -90,6 +90,8 @@ class Lessons:
             texts = [_slot(game.case, self.text) for game in games]
         elif said is None:
             texts = [turn.action.move] if games[0].forfeit != turn.role else []
+        elif self._is_own(turn, step):
+            texts = []  # nothing was said
         else:
             raise ValueError(
                 f"the turns of learner.role={self.role!r} are a trained player's, and somebody else's words are "

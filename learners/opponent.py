@@ -59,6 +59,7 @@ class Opponent:
 @torch.no_grad()
 def scored(step: OptimizerStep, passes: Passes, said: Sequence[Completion]) -> list[Tensor]:
     """The log-probabilities (T,) of each completion by the model of ``passes``, in batches that ``step`` makes."""
+    step.engine.sleep()  # the passes need the sampler's memory, and their budget is measured here
     found: dict[int, Tensor] = {}
     for batch in step.batches(range(len(said)), lambda i: (said[i],)):
         with passes.running(max(len(said[i].prompt_ids) + len(said[i].token_ids) for i in batch)):

@@ -102,11 +102,13 @@ class Pairs:
         return pairs
 
     def _paired_off(self, leaves: dict[Turn, list[Episode]]) -> list[_Pair]:
-        """Siblings two by two; of an odd number one stays alone."""
+        """Siblings two by two; of an odd number one stays alone. Equal words lie beside each other in the drawn order,
+        so one half of it meets the other: neighbours would teach nothing."""
         pairs: list[_Pair] = []
         for group in self._siblings(leaves):
             drawn = sorted(group, key=lambda one: (derive(self.seed, "pair", *one[1].token_ids), one[1].token_ids))
-            for (turn, first), (_, second) in zip(drawn[::2], drawn[1::2], strict=False):
+            half = len(drawn) // 2
+            for (turn, first), (_, second) in zip(drawn[:half], drawn[-half:], strict=True):
                 pairs.append(_Pair(_told(turn), first, second))
         return pairs
 

@@ -16,7 +16,8 @@ _LONGEST = 200
 """Characters of a side; a longer one is not read, so that parentheses cannot nest without end."""
 
 _MARKED = re.compile(r"<<([^<>\n]*)>>")
-_PLAIN = re.compile(r"[\d($][\d \t.,$%()+\-*/×÷−]*(?:=[\d \t.,$%()+\-*/×÷−]*)+")
+_RUN = re.compile(r"[\d \t.,$%()+\-*/×÷−=]+")
+_BEGIN = re.compile(r"[\d($]")
 _TIMES = re.compile(r"(?<=[\d)])[ \t]*[xX×·][ \t]*(?=[\d(])")
 _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -96,16 +97,20 @@ def distance(one: str, other: str) -> int:
 def _on(line: str) -> list[str]:
     """The plain equations of one line: arithmetic to which no name, bracket or operator before or after it belongs."""
     found: list[str] = []
-    for match in _PLAIN.finditer(line):
-        first, *others = [_APART.split(side.strip(" \t.,")) for side in match[0].split("=")]
+    for match in _RUN.finditer(line):  # runs as a whole: a search that begins at every digit is quadratic
+        begin = _BEGIN.search(match[0])
+        run = match[0][begin.start() :] if begin is not None else ""
+        if "=" not in run:
+            continue
+        first, *others = [_APART.split(side.strip(" \t.,")) for side in run.split("=")]
         # "2x + 3 = 7", "f(2 + 1) = 9": the first side begins further to the left, unless something ended in it.
-        cut = len(first) == 1 and _goes_on_before(line[: match.start()])
+        cut = len(first) == 1 and _goes_on_before(line[: match.end() - len(run)])
         chains = [["" if cut else first[-1]]]
         for pieces in others:
             chains[-1].append(pieces[0])
             if len(pieces) > 1:  # "= 7, 7 + 1 =": one equation ends and another begins
                 chains.append([pieces[-1]])
-        if _goes_on_after(match[0], line[match.end() :]):
+        if _goes_on_after(run, line[match.end() :]):
             chains[-1][-1] = ""  # "= 6x"
         found += [equation for chain in chains for equation in _readable(chain)]
     return found

@@ -230,12 +230,12 @@ class PolicyGradient:
             for row in rows:
                 row.old = torch.tensor(row.completion.logprobs, device=self.engine.device)
             return
-        self.engine.sleep()
         for row, logp_T in self._scored(self.step.passes, rows):
             row.old = logp_T
 
     @torch.no_grad()
     def _scored(self, passes: Passes, rows: Sequence[Row]) -> list[tuple[Row, Tensor]]:
+        self.engine.sleep()  # the passes need the sampler's memory, and their budget is measured here
         scored: list[tuple[Row, Tensor]] = []
         for batch in self.step.batches(rows, _said):
             width = max(len(row.completion.prompt_ids) + len(row.completion.token_ids) for row in batch)

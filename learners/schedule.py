@@ -9,6 +9,7 @@ from typing import Any
 
 from selfplay.compose import did_you_mean
 from selfplay.lessons import only_roles
+from selfplay.trained import trained
 from selfplay.types import Episode, Learner, Stateful
 
 _FILE = "phases.json"
@@ -47,8 +48,8 @@ class Phases:
 
     @property
     def engines(self) -> dict[str, Any]:
-        """The learner's own, as ``Team.engines``."""
-        return getattr(self.learner, "engines", {})
+        """The learner's own, by name."""
+        return trained(self.learner)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ class Phases:
         for role in named:
             if known and role not in known:
                 raise ScheduleError(
-                    f"learner.plan names {role!r}, who earns nothing{did_you_mean(role, known)}: {known}"
+                    f"learner.plan names {role!r}, who earns nothing{did_you_mean(role, known)}: {', '.join(known)}"
                 )
         phase, roles = self._phase(), self.roles
         metrics = self.learner.update(only_roles(episodes, roles))

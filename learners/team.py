@@ -8,6 +8,7 @@ from typing import Any
 
 from selfplay.compose import did_you_mean
 from selfplay.lessons import only_roles
+from selfplay.trained import ALONE, trained
 from selfplay.types import Episode, Learner, Stateful
 
 
@@ -30,9 +31,11 @@ class Team:
 
     @property
     def engines(self) -> dict[str, Any]:
-        """Role -> the engine that its learner trains, where it trains one."""
-        found = {role: getattr(learner, "engine", None) for role, learner in self.learners.items()}
-        return {role: engine for role, engine in found.items() if engine is not None}
+        """Role -> the engine that its learner trains, where it has one; ``<role>.<name>`` for those of a team."""
+        found: dict[str, Any] = {}
+        for role, learner in self.learners.items():
+            found |= {role if name == ALONE else f"{role}.{name}": engine for name, engine in trained(learner).items()}
+        return found
 
     @property
     def importance_cap(self) -> float | None:

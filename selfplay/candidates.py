@@ -62,10 +62,15 @@ def candidates(episodes: Sequence[Episode], role: str | None, slot: str) -> list
         turn = proposing_turn(episode, role)
         if turn is not None:
             leaves.setdefault(turn, []).append(episode)
-    if role is not None and episodes and not leaves and not any(episode.forfeit for episode in episodes):
+    if role is not None and episodes and not leaves and not _ended_before(role, episodes):
         known = list(dict.fromkeys(turn.role for episode in episodes for turn in episode.turns))
         raise GateError(f"gate.role={role!r} never speaks{did_you_mean(role, known)}: {', '.join(known)}")
     return [Candidate(turn, tuple(grown), _text(turn, grown, slot)) for turn, grown in leaves.items()]
+
+
+def _ended_before(role: str, episodes: Sequence[Episode]) -> bool:
+    """Whether a role of the game may have had no chance to speak."""
+    return any(episode.forfeit and role in episode.returns for episode in episodes)
 
 
 def _text(turn: Turn, leaves: Sequence[Episode], slot: str) -> str:

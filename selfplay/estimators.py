@@ -18,6 +18,7 @@ from statistics import fmean, stdev
 
 from selfplay.compose import did_you_mean
 from selfplay.credit import Bonus, Estimator, Shape, centred, siblings, values
+from selfplay.lessons import Settled
 from selfplay.peers import Compared, Shaped
 from selfplay.shapes import make_shapes
 from selfplay.types import Episode, Turn
@@ -145,6 +146,8 @@ class RaeEma(Shaped):
                 continue
             for role, earned in episode.returns.items():
                 key, turns = (episode.game, role), [turn for turn in episode.turns if turn.role == role]
+                if isinstance(episode, Settled) and not turns:
+                    continue  # a gate settled one turn: the others played no game that counts
                 if role not in self.shape:
                     gain = self._score(key, earned)
                     for turn in turns:

@@ -17,7 +17,7 @@ from typing import Any
 
 from selfplay.archive import Archive
 from selfplay.candidates import Candidate, GateError, candidates, proposing_turn
-from selfplay.compose import build, did_you_mean, resolved
+from selfplay.compose import ConfigError, build, did_you_mean, resolved
 from selfplay.interval import Interval
 from selfplay.lessons import Muted, settled
 from selfplay.types import Case, Episode, Turn, Verifier
@@ -255,7 +255,10 @@ def open_gate(cfg: Any, seat: Callable[[Mapping[str, Any]], Any]) -> Gate | None
     verifier that is asked again, so that it keeps its deadline and its failures are nan. Raises ``ConfigError``."""
     if not cfg.gate:
         return None
-    node = resolved(cfg.gate)
+    written: Any = cfg.gate
+    if not hasattr(written, "keys") or "_target_" not in written:
+        raise ConfigError(f'gate={written} is no gate: write gate={{_target_: selfplay.gate.Gate, band: "(0, 1)"}}')
+    node = resolved(written)
     again = node.pop("again", None)
     gate = build(node, cfg.allow)
     if again:

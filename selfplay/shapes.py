@@ -150,7 +150,7 @@ class SqlmBand(Proposal):
     """V = 1 where 0 < p < 1, else 0: the proposer of Self-Questioning Language Models (arXiv 2508.03682).
 
     Of answers that are compared with their majority at least one agrees with it, so there it says: not unanimous. Four
-    answers that all differ earn 1, too.
+    answers that all differ earn 1 there, too; a verifier that has no verdict on a tied vote leaves nothing to pay.
     """
 
     malformed: float | None = 0.0

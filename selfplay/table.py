@@ -8,6 +8,7 @@ from typing import Any
 
 from selfplay.evaluate import Exam, auc
 from selfplay.gate import Gate
+from selfplay.trained import trained
 from selfplay.types import VERIFIER, Agent, Episode, Learner, Stateful, Verifier
 
 
@@ -75,11 +76,11 @@ class Table:
 
     @property
     def engines(self) -> dict[str, Any]:
-        """The model, and those beside it that a role's own learner trains."""
+        """The model, and those beside it that the learner, or a role's own one, trains."""
         found: dict[str, Any] = {"model": self.engine}
-        for role, engine in getattr(self.learner, "engines", {}).items():
+        for name, engine in trained(self.learner).items():
             if all(engine is not other for other in found.values()):
-                found[f"model.{role}"] = engine
+                found[f"model.{name}"] = engine
         return found
 
     def begin_step(self) -> None:

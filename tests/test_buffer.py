@@ -135,6 +135,8 @@ def test_another_buffers_state_is_refused(changes: dict[str, Any], tmp_path: Pat
     ("settings", "sentence"),
     [
         ({"tasks": []}, "tasks is empty"),
+        ({"tasks": ["deducton"]}, r"tasks names 'deducton' \(did you mean deduction\?\)"),
+        ({"seeds": [{"task": "abductoin", "program": "x", "input": "1", "output": "1"}]}, r"seeds\[0\]\.task names"),
         ({"examples": -1}, "examples is -1; it must be at least 0"),
         ({"capacity": 0}, "capacity is 0; it must be at least 1"),
         ({"seeds": []}, "seeds is empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_the_executor_says_what_comes_out(jail: Runner) -> None:
     assert Executor(jail, max_chars=1).act(rows[:1], [0])[0].move == "error: too long"
     assert executor == Executor(jail), "equal ones share a call"
     check_agent(executor, rows)
+
+
+def test_a_text_that_never_ends_is_read_at_once() -> None:
+    """Beginnings of a second block by the thousand, and no end: matched block by block it took half a minute."""
+    started = time.process_time()
+    text = "```python\n" + "```python\na\n```\n```input\n1\n" * 500
+    assert Executor(Runner(workers=1)).act([{"system": "", "user": text}], [0])[0].move == "error: no program"
+    assert time.process_time() - started < 2
 
 
 def test_the_game_and_the_executor_speak_the_same_language(jail: Runner) -> None:

@@ -231,6 +231,14 @@ def test_a_slot_that_no_case_has() -> None:
         Gate(slot="querry")(asked("q", [1]))
 
 
+def test_a_role_that_the_game_has_not() -> None:
+    """Also in a step in which somebody broke the rules; a role of the game may have had no chance to speak then."""
+    for step in (asked("q", [1]), asked("q", [1]) + forfeited(), forfeited()):
+        with pytest.raises(ValueError, match=r"gate\.role='solvr' never speaks"):
+            Gate(role="solvr")(step)
+    assert Gate(role="solver")(forfeited())[1]["gate/admitted"] == 0.0
+
+
 def test_intervals() -> None:
     open_, closed = Interval.of("(0, 1)", "x"), Interval.of([0, 1], "x")
     assert [open_.below(0), closed.below(0), open_.above(1), closed.above(1)] == [True, False, True, False]

@@ -168,6 +168,9 @@ def test_a_gate_from_a_configuration() -> None:
     assert open_gate(OmegaConf.create({"gate": None, "allow": []}), seat) is None
     with pytest.raises(ConfigError, match="bnad"):
         open_gate(OmegaConf.create({"gate": {"_target_": "selfplay.gate.Gate", "bnad": [0, 1]}, "allow": []}), seat)
+    for wrong in ("band", 3, {"band": [0, 1]}):
+        with pytest.raises(ConfigError, match="is no gate: write"):
+            open_gate(OmegaConf.create({"gate": wrong, "allow": []}), seat)
     Panel.parts = ("score", "quality")
     gate = open_gate(OmegaConf.create({"gate": node, "allow": []}), seat)
     assert gate is not None

@@ -69,6 +69,15 @@ def test_a_gated_run_resumes_to_the_same_bytes(tmp_path: Path, words: list[str])
     assert "gate" in state
 
 
+def test_a_second_model_that_learns_alone_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """The Challenger stays what it was; the one learner trains the Solver's copy."""
+    folder = resumed(tmp_path, "+agent@seats.solver=llm", "seats.solver.engine=${twin}", "learner.engine=${twin}")
+    end = folder / "checkpoints" / "4"
+    start = (ROOT / "models" / "tiny" / "model.safetensors").read_bytes()
+    assert (end / "model.safetensors").read_bytes() == start
+    assert (end / "state/model.learner/model.safetensors").read_bytes() != start
+
+
 def test_two_models_in_one_run_resume_to_the_same_bytes(tmp_path: Path) -> None:
     folder = resumed(tmp_path, *TWO)
     end = folder / "checkpoints" / "4"

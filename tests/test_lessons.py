@@ -35,6 +35,16 @@ def test_lmbda_is_the_share_of_own_words() -> None:
         assert make("gkd", engine, lmbda=lmbda).lessons(episodes, 0)[1]["distill/own"] == share
 
 
+def test_a_student_that_says_nothing_teaches_nothing() -> None:
+    engine = make_engine()
+    (said,) = say(engine, ["question"], 1, max_tokens=1)
+    nothing = Action("", dataclasses.replace(said, text="", token_ids=(), logprobs=()))
+    (game, *_) = own(engine)
+    silent = dataclasses.replace(game, turns=(Turn("solver", "solver_0", chat("question"), nothing, 0),))
+    for learner in (make("gkd", engine, lmbda=1.0, text=None), make("on_policy", engine)):
+        assert learner.lessons([silent], 0)[0] == []
+
+
 def test_a_threshold_keeps_what_was_judged_well() -> None:
     """Scores 1, 0, nan, .5: two of the three that count reach .5; a void game teaches nothing in any case."""
     engine = make_engine()

@@ -48,3 +48,14 @@ def test_scores_come_in_the_order_of_the_words() -> None:
     with torch.no_grad():
         for completion, logp_T in zip(said, scored(step, step.passes, said), strict=True):
             assert torch.allclose(logp_T, engine.logprobs([completion])[0][0], atol=1e-5)
+
+
+def test_the_sampler_lends_its_memory_before_anything_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pass measures how much fits: beside a sampler that keeps its memory that would be too little, for the
+    whole run."""
+    engine = make_engine()
+    step, told = OptimizerStep(engine, lr=0.0), list[str]()
+    monkeypatch.setattr(engine, "sleep", lambda: told.append("sleep"))
+    monkeypatch.setattr(step, "_measured", lambda longest: told.append("measured") or 64)
+    scored(step, step.passes, say(engine, ["a"], 1))
+    assert told == ["sleep", "measured"]

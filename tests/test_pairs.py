@@ -11,6 +11,7 @@ import pytest
 
 from learners.examples import Example
 from learners.pairs import Pairs
+from selfplay.types import Action, Episode, Turn
 from tests.helpers import chat, shared_engine
 from tests.imitation import Judge, answers, critique, cut, mute, play
 
@@ -116,6 +117,16 @@ def test_siblings_are_paired_off_for_a_judge_whatever_they_earned() -> None:
         Pairs(engine, "solver", judge=Judge(dict.fromkeys(words, 7)))(episodes)
 
 
+@pytest.mark.parametrize(("words", "told_apart"), [("aabb", 2), ("aaab", 1), ("aab", 1), ("abb", 1), ("aaaa", 0)])
+def test_a_judge_is_asked_about_words_that_differ_where_there_are_any(words: str, told_apart: int) -> None:
+    """Two a and two b make two pairs, whatever the seed draws: a meets b."""
+    engine = shared_engine()
+    episodes = answers(engine, list(words), [0.0] * len(words))
+    for seed in range(8):
+        found, _ = Pairs(engine, "solver", judge=Judge({"a": 0.9, "b": 0.9}), seed=seed)(episodes)
+        assert [set(pair) for pair in texts(found)] == [{"a", "b"}] * told_apart
+
+
 def test_words_without_tokens_are_nobodys_unless_asked_for() -> None:
     engine = shared_engine()
     episodes = [mute(e) for e in play(engine)]
@@ -126,3 +137,15 @@ def test_words_without_tokens_are_nobodys_unless_asked_for() -> None:
 def test_truncated_words_may_lose() -> None:
     engine = shared_engine()
     assert len(Pairs(engine, "solver")([cut(e) for e in play(engine)])[0]) == 3
+
+
+def test_a_role_that_no_game_came_to_teaches_nothing() -> None:
+    """Every program failed, so the executor ended each game before the Solver's turn: no pairs, and no error."""
+    asked = Turn("challenger", "challenger_0", chat("Ask."), Action("q"), 0)
+    failed = Turn("executor", "executor_0", chat("q"), Action("error"), 1)
+    case = {"query": "q", "answer": "", "reference": ""}
+    over = Episode((asked, failed), {"challenger": 0.0, "solver": 0.0}, case, {"score": 0.0})
+    found, metrics = Pairs(shared_engine(), "solver")([over])
+    assert found == [] and metrics["pairs/found"] == 0
+    with pytest.raises(ValueError, match=r"learner.role='solvr' never speaks"):
+        Pairs(shared_engine(), "solvr")([over])

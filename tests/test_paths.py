@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,11 @@ def test_one_path_alone_keeps_the_text_that_sorts_first() -> None:
     for seed in range(5):
         mixed = random.Random(seed).sample(texts, 3)
         assert [mixed[i] for i in farthest(mixed, [("1+1=2",)] * 3)] == ["and 1+1=2"]
+
+
+@pytest.mark.parametrize("piece", ["1", "1 ", "(", "1,", "= 1", "1=1a", "<<"])
+def test_a_model_that_stammers_is_read_in_no_time(piece: str) -> None:
+    """20,000 characters without an equation: trying each digit as the beginning of one takes seconds."""
+    begun = time.process_time()
+    equations(piece * (20_000 // len(piece)))
+    assert time.process_time() - begun < 0.5

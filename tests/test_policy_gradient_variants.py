@@ -218,20 +218,45 @@ def test_a_bandit_improves(name: str) -> None:
     assert start < 0.7 and chance() > 0.85
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo"])
-def test_the_experiments_are_the_papers(name: str) -> None:
-    """What the configuration of each says, against the table of the papers."""
+@pytest.mark.parametrize("kl", ["k2_loss", "k1_in_reward"])
+def test_the_sampler_lends_its_memory_before_the_reference_is_asked(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pass is the first of a run, and measures how much fits."""
+    engine = make_engine()
+    episodes = play(engine)
+    learner, told = PolicyGradient(engine, make_engine(seed=5).snapshot(), kl=kl), list[str]()
+    monkeypatch.setattr(engine, "sleep", lambda: told.append("sleep"))
+    monkeypatch.setattr(learner.step, "_measured", lambda longest: told.append("measured") or 512)
+    learner.update(episodes)
+    assert told[:2] == ["sleep", "measured"]
+
+
+def configured(name: str) -> Any:
     register_resolvers()
     folder = str(Path(__file__).resolve().parent.parent / "conf")
     with hydra.initialize_config_dir(folder, version_base="1.3"):
-        learner = hydra.compose("config", overrides=[f"experiment={name}"]).learner
+        return hydra.compose("config", overrides=[f"experiment={name}"])
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "sqlm", "r_zero", "spice"])
+def test_the_experiments_are_the_papers(name: str) -> None:
+    """What the configuration of each says, against the table of the papers."""
+    learner = configured(name).learner
+    learners = {"sqlm": lambda: [learner.learner], "r_zero": lambda: list(learner.learner.learners.values())}
+    grpo = ("grpo_std", "token", "ppo", 0.2, 0.2, "seq_mean_token_mean", "k3_loss")
     expected = {
-        "grpo": ("grpo_std", "token", "ppo", 0.2, 0.2, "seq_mean_token_mean", "k3_loss"),
-        "dr_grpo": ("lsp_mean", "token", "ppo", 0.2, 0.2, "constant", "none"),
+        **dict.fromkeys(("grpo", "sqlm", "r_zero"), grpo),
+        **dict.fromkeys(("dr_grpo", "spice"), ("lsp_mean", "token", "ppo", 0.2, 0.2, "constant", "none")),
         "dapo": ("grpo_std", "token", "ppo", 0.2, 0.28, "token_mean", "none"),
         "rloo": ("rloo", "sequence", "ppo", 0.2, 0.2, "seq_sum", "k1_in_reward"),
         "gspo": ("grpo_std", "geometric", "ppo", 3e-4, 4e-4, "seq_mean_token_mean", "none"),
         "cispo": ("grpo_std", "token", "cispo", 0.2, 0.2, "token_mean", "none"),
     }[name]
     keys = ("credit", "ratio", "clip", "eps_low", "eps_high", "aggregation", "kl")
-    assert tuple(learner[key] for key in keys) == expected
+    for each in learners.get(name, lambda: [learner])():
+        assert tuple(each[key] for key in keys) == expected
+
+
+def test_dapo_refuses_groups_that_are_all_right_or_all_wrong() -> None:
+    """Dynamic sampling, and so no length penalty alone moves anything: 0 and 1 lie outside of the open band."""
+    gate = configured("dapo").gate
+    assert (gate.role, gate.band) == ("challenger", "(0, 1)")

@@ -182,6 +182,22 @@ def test_the_best_of_the_others_is_who_has_to_be_beaten() -> None:
         small(make_engine(), role="solvr").remember([ended(solver=1.0, challenger=0.0)])
 
 
+def test_who_only_asks_is_nobodys_rival() -> None:
+    """A duel: the Challenger asks, and no verdict pays it. The Candidate breaks the rules: the pool has won. The
+    Challenger breaks them: nobody has."""
+    pool = small(make_engine(), role="baseline")
+
+    def duel(baseline: float, candidate: float, challenger: float = 0.0, forfeit: str = "") -> Episode:
+        returns = {"challenger": challenger, "baseline": baseline, "candidate": candidate}
+        return Episode((), returns, {}, {} if forfeit else {"score": candidate}, forfeit, "duel_v0")
+
+    win, draw = duel(1.0, -1.0), duel(0.0, 0.0)
+    assert pool.remember([win, draw, duel(-0.25, -0.5)])["pool/result/baseline"] == pytest.approx(2.5 / 3)
+    assert pool.remember([draw, win, duel(0.0, -1.0, forfeit="candidate")])["pool/result/baseline"] == 2.5 / 3
+    assert pool.remember([win, duel(0.0, 0.0, -1.0, "challenger")])["pool/result/baseline"] == 1.0
+    assert pool.remember([win, duel(-1.0, 0.0, forfeit="baseline")])["pool/result/baseline"] == 0.5
+
+
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
 

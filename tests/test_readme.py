@@ -149,6 +149,11 @@ def fault(command: str, tree: Path) -> str | None:
     return None
 
 
+@pytest.mark.parametrize(
+    "document",
+    [page if page == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in DOCUMENTS],
+    indirect=True,
+)
 def test_commands_run(document: Document) -> None:
     """In the order of the page, for a later one may go on from an earlier one's run."""
     later = document.tagged(*COMPOSED_ONLY, *SLOW)

@@ -84,7 +84,7 @@ def kill_and_resume(tmp_path: Path, steps: int, kills: int, at_least: int, *word
     assert remains(broken, steps) == remains(whole, steps)
 
 
-@pytest.mark.parametrize("words", [[], PIPELINE], ids=["plain", "pipeline"])
+@pytest.mark.parametrize("words", [[], pytest.param(PIPELINE, marks=pytest.mark.slow)], ids=["plain", "pipeline"])
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, words: list[str]) -> None:
     kill_and_resume(tmp_path, 60, 2, 1, *words)
 
@@ -95,6 +95,7 @@ def test_twenty_kills(tmp_path: Path, words: list[str]) -> None:
     kill_and_resume(tmp_path, 700, 20, 20, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["lsp", "grpo"])  # grpo: a data set asks, whose cursor runs one step ahead
 def test_a_run_that_is_asked_to_stop_keeps_what_was_played_ahead(tmp_path: Path, experiment: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -114,6 +115,7 @@ def test_a_run_that_is_asked_to_stop_keeps_what_was_played_ahead(tmp_path: Path,
     assert remains(broken, 60) == remains(whole, 60)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on(tmp_path: Path) -> None:
     """Its last step played nothing ahead, so the first step after it asks with the weights that are there by then."""
     settings = [*SMALL, *PIPELINE, "exam.path=null"]

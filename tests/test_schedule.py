@@ -16,6 +16,7 @@ from learners.team import Team
 from models.engine import Engine
 from selfplay.pipeline import PipelineError, open_pipeline
 from selfplay.testing import check_learner
+from selfplay.trained import trained
 from selfplay.types import Episode, Stateful
 from tests.helpers import chat, make_engine, tree
 
@@ -210,6 +211,17 @@ def test_two_copies_in_turns_as_r_zero(tmp_path: Path) -> None:
     others[0].load(tmp_path / "asks"), others[1].load(tmp_path / "answers"), others[2].load(tmp_path / "learner")
     assert step(*others) == metrics
     assert same(weights(others[0]), weights(asks)) and same(weights(others[1]), weights(answers))
+
+
+def test_the_models_that_are_trained_are_known_however_their_learners_nest() -> None:
+    """What is not known is not in the checkpoint."""
+    plan = [{"roles": ["solver"], "steps": 1}]
+    one, other = make_engine(seed=0), make_engine(seed=1)
+    assert trained(gradient(one)) == {"learner": one} == Phases(gradient(one), plan).engines
+    assert trained(Frozen()) == {} == Phases(Frozen(), plan).engines == Team({"solver": Frozen()}).engines
+    phased = Team({"solver": Phases(gradient(other), plan), "challenger": gradient(one)})
+    assert phased.engines == {"solver": other, "challenger": one} == Phases(phased, plan).engines
+    assert Team({"solver": phased}).engines == {"solver.solver": other, "solver.challenger": one}
 
 
 def test_an_empty_team() -> None:
