@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> None:
     from selfplay.metrics import count_tokens, describe, timings
     from selfplay.pipeline import open_pipeline
     from selfplay.record import Recorder, Stopwatch, log_files, read
-    from selfplay.rollout import rollout
+    from selfplay.refill import play_step
     from selfplay.runs import open_run, write_config
     from selfplay.screen import open_screen, pick_transcript
     from selfplay.seeds import derive
@@ -90,8 +90,8 @@ def train(cfg: DictConfig) -> None:
             if step:  # step 0 is the exam before any learning
                 seed = derive(cfg.seed, "step", step)
                 after = derive(cfg.seed, "step", step + 1) if step < cfg.steps else None
-                episodes = rollout([table.game], table.agents, cfg.branch, seed=seed, next_seed=after, **options)
-                metrics = describe(episodes) | table.metrics() | (ledger.metrics() if ledger else {})
+                episodes, metrics = play_step(table, cfg.branch, seed=seed, next_seed=after, **options)
+                metrics |= describe(episodes) | table.metrics() | (ledger.metrics() if ledger else {})
                 with watch("update"):
                     metrics |= table.learn(episodes)
                 tokens += count_tokens(episodes)
@@ -201,23 +201,19 @@ def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
     from selfplay.gate import open_gate
-    from selfplay.table import Examination, Table
+    from selfplay.table import Examination, Table, check_fit
     from verifiers.panel import guarded
+    from verifiers.slots import check_slots
 
     set_threads(cfg)
     engine = build(cfg.model, cfg.allow)
     if "dtype" in cfg.model:  # what "auto" has become
         cfg.model.update(dtype=engine.precision, device=str(engine.device), batch_tokens=engine.batch_tokens)
     game = build(cfg.env, cfg.allow)
-    for role in cfg.branch:
-        if role not in game.roles:
-            raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
+    check_slots(resolved(cfg.verifier), game.slots)
+    check_slots(resolved(cfg.gate or {}), game.slots, "gate")
     panel = seat_verifier(cfg, cfg.verifier)
-    if set(panel.parts) != set(game.parts):
-        raise ConfigError(
-            f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
-            "name the same in env.payoff.<role> (experiment=lsp pays score and quality)"
-        )
+    check_fit(game, panel, cfg.branch)
     players = {role: build(node, cfg.allow) for role, node in merge_seats(cfg, game.roles).items()}
     examination = None
     if cfg.exam.path:

@@ -38,7 +38,7 @@ class Buffer:
     that task (of all, where it has none) as are asked for and fit into ``max_chars`` characters. The tasks take turns,
     so that a step which branches ``library: 3`` times has one of each.
 
-    ``remember`` keeps the triplets of finished games that a verifier found sound, each once, at most ``capacity`` of
+    ``collect`` keeps the triplets of finished games that a verifier found sound, each once, at most ``capacity`` of
     them; the oldest goes first. ``seeds`` are mappings of ``program``, ``input`` and ``output`` (``task`` too, if it is
     for one only); they are never dropped, and by default they are the identity function.
 
@@ -80,9 +80,10 @@ class Buffer:
         """One move per observation, the next tasks in turn; nobody trains on them (no completion)."""
         return [Action(self._next()) for _ in observations]
 
-    def remember(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """Keep the sound triplets of these games: part ``valid`` of the verdict 1, slots ``program``, ``input`` and
-        ``output`` filled. Metrics: ``buffer/added`` now, ``buffer/size`` in all, seeds among them."""
+    def collect(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Keep the sound triplets of these games, those that may be learnt from: part ``valid`` of the verdict 1, slots
+        ``program``, ``input`` and ``output`` filled. Metrics: ``buffer/added`` now, ``buffer/size`` in all, seeds among
+        them."""
         added = 0
         for episode in episodes:
             case = episode.case

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -14,10 +15,10 @@ from learners.distributions import check_same_tokens, compare, token_logprobs
 from learners.divergences import generalised_jsd
 from learners.examples import nearest
 from learners.importance import Gap, capped, check_cap
-from learners.lessons import Lesson, Lessons
+from learners.keys import OptimizerKeys
 from learners.losses import importance
-from learners.passes import Passes
 from learners.step import OptimizerStep
+from learners.transfer_set import Lesson, TransferSet
 from models.engine import Engine
 from selfplay.types import Completion, Episode
 
@@ -40,7 +41,7 @@ class Distill:
     ``teacher`` is an engine with the student's tokenizer, needed by the last two. It is told what the student was
     told, or ``told``, a template over the case's slots; its logits are divided by ``teacher_temperature``. With
     ``threshold``, words whose verdict has less than that in ``part`` are left out. The other keys are
-    ``OptimizerStep``'s. Raises ``ValueError`` for keys that do not go together.
+    ``OptimizerKeys``. Raises ``ValueError`` for keys that do not go together.
     """
 
     def __init__(
@@ -61,45 +62,19 @@ class Distill:
         importance_cap: float | str | None = "auto",
         pipelined: bool = False,
         seed: int = 0,
-        lr: float = 1e-6,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: int = 0,
-        steps: int | None = None,
-        batch_tokens: int | str = "auto",
-        attention: str = "auto",
-        compile: bool | str = "auto",
-        gradient_checkpointing: bool = False,
-        share_prompts: bool | str = "auto",
+        **keys: Unpack[OptimizerKeys],
     ) -> None:
         _check(method, text, beta, lmbda, temperature, teacher_temperature)
         _check_teacher(engine, teacher, method, told)
         self.engine, self.teacher, self.method = engine, teacher, method
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         own = {"sequence": 0.0, "gkd": lmbda, "on_policy": None}[method]
-        self.lessons = Lessons(engine, teacher, role, text, part, threshold, own, told, seed)
+        self.transfer = TransferSet(engine, teacher, role, text, part, threshold, own, told, seed)
         self._measure = partial(generalised_jsd, beta=beta)
         self._cap, self._pipelined = check_cap(importance_cap), pipelined
-        self.step = OptimizerStep(
-            engine,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            max_grad_norm=max_grad_norm,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            share_prompts=share_prompts,
-        )
+        self.step = OptimizerStep.of(self, engine, keys)
         self.named, self.optimizer = self.step.named, self.step.optimizer
-        # The teacher is scored by the same arithmetic, so that two equal models differ by nothing.
-        self._teacher_passes = Passes(teacher, attention=attention) if teacher is not None else None
+        self._teacher_passes = self.step.passes.alike(teacher) if teacher is not None else None
 
     @property
     def importance_cap(self) -> float | None:
@@ -108,8 +83,8 @@ class Distill:
 
     def update(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """One optimizer step. ``loss`` is the mean per token, in nats: of the cross-entropy, the divergence, or the
-        estimate of the reverse KL; ``distill/...`` tells whose words they were (``Lessons``)."""
-        lessons, metrics = self.lessons(episodes, self.step.taken)
+        estimate of the reverse KL; ``distill/...`` tells whose words they were (``TransferSet``)."""
+        lessons, metrics = self.transfer(episodes, self.step.taken)
         if not lessons:
             return metrics | {"steps_skipped": 1.0, "loss": 0.0, "grad_norm": 0.0}
         taken = self.step.take(lessons, _said, self._loss)
@@ -131,8 +106,15 @@ class Distill:
         if self.method == "gkd":
             assert self._teacher_passes is not None
             shown = [lesson.shown for lesson in batch]
-            heat = {"temperature": self.temperature, "teacher_temperature": self.teacher_temperature}
-            value_BT = compare(self.step.passes, self._teacher_passes, said, shown, self._measure, **heat)
+            value_BT = compare(
+                self.step.passes,
+                self._teacher_passes,
+                said,
+                shown,
+                self._measure,
+                temperature=self.temperature,
+                teacher_temperature=self.teacher_temperature,
+            )
         elif self.method == "on_policy":
             value_BT, gap = self._reverse_kl(batch)
         else:

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from learners.examples import Example, in_order, load_examples, said, save_examples
+from learners.keys import OptimizerKeys
 from learners.pairs import SIBLING, Pairs
-from learners.passes import Passes
 from learners.preferences import expected, margins, pair_loss, smoothed
 from learners.rounds import NOTHING, Rounds
 from learners.sft import sequence_shares
@@ -46,9 +47,9 @@ class DPO:
     ``imitate`` adds so many times the chosen words' cross-entropy per token, which keeps both of a pair from becoming
     unlikely (arXiv 2404.19733).
 
-    ``every`` updates make a round of sampling, learned in ``epochs`` passes by steps of at most ``batch_size`` pairs
-    (None: all). ``mix_previous`` learns the pairs of the round before once more. The other keys are those of
-    ``OptimizerStep``.
+    ``every`` updates make a round of sampling (the last one may be shorter), learned in ``epochs`` passes by steps of
+    at most ``batch_size`` pairs (None: all). ``mix_previous`` learns the pairs of the round before once more. The other
+    keys are ``OptimizerKeys``.
     """
 
     def __init__(
@@ -56,9 +57,6 @@ class DPO:
         engine: Engine,
         reference: Engine | None = None,
         *,
-        lr: float = 1e-6,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
         role: str = "solver",
         winner: str = SIBLING,
         part: str | None = None,
@@ -75,15 +73,7 @@ class DPO:
         batch_size: int | None = None,
         mix_previous: bool = False,
         seed: int = 0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: int = 0,
-        steps: int | None = None,
-        batch_tokens: int | str = "auto",
-        attention: str = "auto",
-        compile: bool | str = "auto",
-        gradient_checkpointing: bool = False,
-        share_prompts: bool | str = "auto",
+        **keys: Unpack[OptimizerKeys],
     ) -> None:
         if beta <= 0:
             raise ValueError(f"learner.beta={beta} must be above 0")
@@ -95,25 +85,11 @@ class DPO:
         self.loss, self.beta, self.label_smoothing = pair_loss(loss), beta, label_smoothing
         self.length_normalized, self.imitate, self.mix_previous = length_normalized, imitate, mix_previous
         self.pairs = Pairs(engine, role, winner=winner, part=part, margin=margin, judge=judge, encode=encode, seed=seed)
-        self.step = OptimizerStep(
-            engine,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            max_grad_norm=max_grad_norm,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            share_prompts=share_prompts,
-        )
+        self.step = OptimizerStep.of(self, engine, keys)
         self.named, self.optimizer = self.step.named, self.step.optimizer
         self.rounds = Rounds(self.step, every=every, epochs=epochs, batch_size=batch_size, seed=seed)
-        # The last iterate is scored by the very passes that learn, a reference by the same arithmetic.
-        self._against = Passes(reference, attention=attention) if reference is not None else self.step.passes
+        # The last iterate is scored by the very passes that learn.
+        self._against = self.step.passes.alike(reference) if reference is not None else self.step.passes
         self._previous: list[Example] = []
 
     def update(self, episodes: Sequence[Episode]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from models.engine import Engine
+from selfplay.lessons import Silenced
 from selfplay.types import Completion, Episode, Turn
 
 Key = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
@@ -61,17 +62,18 @@ def key(example: Example) -> Key:
 
 
 def turns_of(episodes: Sequence[Episode], role: str) -> dict[Turn, list[Episode]]:
-    """Every turn of a role with its leaves. Raises ``ValueError`` where games came to a verdict and there is no such
-    role; one that had no turn, because others ended every game before it, has just nothing to teach."""
+    """Every turn of a role with its leaves, but for those that are ``Silenced``. Raises ``ValueError`` where games came
+    to a verdict and there is no such role; one that had no turn, because others ended every game before it, has just
+    nothing to teach."""
     leaves: dict[Turn, list[Episode]] = {}
     spoke: set[str] = set()
     for episode in episodes:
         for turn in episode.turns:
-            if episode.verdict:
-                spoke.add(turn.role)
-            if turn.role == role:
+            spoke.add(turn.role)
+            if turn.role == role and not isinstance(turn, Silenced):
                 leaves.setdefault(turn, []).append(episode)
-    if spoke and not leaves and not any(role in episode.returns for episode in episodes):
+    known = role in spoke or any(role in episode.returns for episode in episodes)
+    if not known and any(episode.verdict for episode in episodes):
         raise ValueError(f"learner.role={role!r} never speaks in this game{nearest(role, spoke)}")
     return leaves
 
@@ -96,6 +98,8 @@ def words(engine: Engine, turn: Turn, asked: Turn | None = None, *, encode: bool
     A reply under another prompt keeps its own tokens.
     """
     completion = turn.action.completion
+    if isinstance(turn, Silenced):
+        return None
     if completion is not None and completion.token_ids:
         return completion if asked is None else replace(completion, prompt_ids=_prompt(engine, asked), logprobs=())
     if not encode or not isinstance(turn.action.move, str) or not turn.action.move.strip():

@@ -102,15 +102,3 @@ def kl_penalty(
     if placement == "k3_times_ratio":
         estimate_BT = estimate_BT * torch.exp(logp_BT - (logp_BT.detach() if old_BT is None else old_BT))
     return (estimate_BT if importance_BT is None else importance_BT * estimate_BT).sum(-1)
-
-
-def entropy_bonus(logp_BT: Tensor, mask_BT: Tensor, mean_logp_B: Tensor, importance_BT: Tensor | None = None) -> Tensor:
-    """A term per sequence, (B,), whose gradient is an unbiased estimate of sum_t grad H(pi(. | prefix_t)), from the
-    words that pi said alone: -sum_t (sg(log pi_t) - b) log pi_t.
-
-    grad H = -E[log pi grad log pi], because E[grad log pi] = 0; for the same reason any constant b may be taken off,
-    and ``mean_logp_B``, near -H, takes most of the noise with it. The value says nothing.
-    """
-    surprise_BT = (logp_BT.detach() - mean_logp_B[:, None]) * mask_BT
-    bonus_BT = -surprise_BT * logp_BT
-    return (bonus_BT if importance_BT is None else importance_BT * bonus_BT).sum(-1)

@@ -17,12 +17,12 @@ from selfplay.types import Completion
 
 
 class Opponent:
-    """A snapshot of ``live`` that is at most ``refresh`` updates old."""
+    """A snapshot of ``live`` that is at most ``refresh`` updates old, scored as ``passes`` score the live one."""
 
-    def __init__(self, live: Engine, refresh: int, *, attention: str = "auto") -> None:
+    def __init__(self, live: Engine, refresh: int, passes: Passes) -> None:
         if refresh < 1:
             raise ValueError(f"learner.refresh={refresh} must be at least 1")
-        self._live, self._refresh, self._attention = live, refresh, attention
+        self._live, self._refresh, self._passes = live, refresh, passes
         self.age = 0
         self._take(live.snapshot())
 
@@ -53,7 +53,7 @@ class Opponent:
 
     def _take(self, engine: Engine) -> None:
         self.engine = engine
-        self.passes = Passes(engine, attention=self._attention)
+        self.passes = self._passes.alike(engine)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,11 +20,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models.engine import Engine
-from models.scoring import can_share, has_own_head, score
+from models.scoring import Rows, can_share, has_own_head, score, states
 from models.sibling_attention import NAME as SIBLINGS
 from selfplay.types import Completion
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 LONG_RUN = 300
 """Steps from which ``compile: auto`` compiles: it costs about a minute and saves a part of every update."""
@@ -78,6 +80,17 @@ class Passes:
     def logprobs(self, completions: Sequence[Completion], *, plain: bool = False) -> tuple[Tensor, Tensor]:
         """As ``Engine.logprobs``: (B, T) with gradient, and the mask (B, T). ``plain``: whatever was asked, not
         compiled."""
+        return self._run(score, completions, plain)
+
+    def states(self, completions: Sequence[Completion]) -> tuple[Tensor, Rows]:
+        """What predicts every completion token, for a loss over whole distributions, as ``models.scoring`` has it."""
+        return self._run(states, completions, False)
+
+    def alike(self, engine: Engine) -> Passes:
+        """Passes of another model by the same arithmetic, so that two equal models differ by nothing."""
+        return Passes(engine, attention=self.attention)
+
+    def _run(self, run: Callable[..., R], completions: Sequence[Completion], plain: bool) -> R:
         model, work = self.engine.model, self.engine.work
         said = fmean(len(c.token_ids) for c in completions)
         prompted = fmean(len(c.prompt_ids) for c in completions)
@@ -89,8 +102,8 @@ class Passes:
             if self.compiled and not plain and has_own_head(model):
                 if self._trunk is None:
                     self._trunk = torch.compile(model.base_model, dynamic=True)
-                return score(model, completions, trunk=self._trunk, multiple=_MULTIPLE, shared=shared)
-            return score(model, completions, packed=attention.startswith("flash"), shared=shared)
+                return run(model, completions, trunk=self._trunk, multiple=_MULTIPLE, shared=shared)
+            return run(model, completions, packed=attention.startswith("flash"), shared=shared)
 
     def shares(self, width: int) -> bool:
         """Whether a pass over rows of at most ``width`` positions reads a prompt that they share once."""

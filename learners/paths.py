@@ -7,11 +7,16 @@ never evaluated by Python.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import combinations
+
+from learners.edits import distance, distances
 
 TOLERANCE = 1e-3
 """How far the two sides of an equation may be apart."""
+FEW = 20
+"""Texts below which each pair is compared by itself."""
 _LONGEST = 200
 """Characters of a side; a longer one is not read, so that parentheses cannot nest without end."""
 
@@ -62,11 +67,9 @@ def farthest(texts: Sequence[str], paths: Sequence[tuple[str, ...]]) -> list[int
     """One text of each path, as indices: the one that is farthest, in summed edit distance, from the texts of all other
     paths; the farthest of them first. Ties go to the text that sorts first, whatever the order of ``texts``."""
     far = [0] * len(texts)
-    for i, j in combinations(range(len(texts)), 2):
-        if paths[i] != paths[j]:
-            apart = distance(texts[i], texts[j])
-            far[i] += apart
-            far[j] += apart
+    for i, j, apart in _apart(texts, paths):
+        far[i] += apart
+        far[j] += apart
     order = sorted(range(len(texts)), key=lambda i: (-far[i], texts[i]))
     kept: dict[tuple[str, ...], int] = {}
     for i in order:
@@ -74,24 +77,27 @@ def farthest(texts: Sequence[str], paths: Sequence[tuple[str, ...]]) -> list[int
     return list(kept.values())
 
 
-def distance(one: str, other: str) -> int:
-    """Levenshtein's edit distance, a column at a time in the bits of one number (Myers, J. ACM 46, 1999; in Hyyrö's
-    form)."""
-    if not one:
-        return len(other)
-    places: dict[str, int] = {}
-    for i, letter in enumerate(one):
-        places[letter] = places.get(letter, 0) | 1 << i
-    all_, last = (1 << len(one)) - 1, 1 << (len(one) - 1)
-    more, less, score = all_, 0, len(one)  # where the column goes up by one, and where down
-    for letter in other:
-        same = places.get(letter, 0)
-        diagonal = (((same & more) + more) ^ more) | same | less
-        up, down = less | (all_ & ~(diagonal | more)), more & diagonal
-        score += bool(up & last) - bool(down & last)
-        up, down = (up << 1 | 1) & all_, (down << 1) & all_
-        more, less = down | (all_ & ~(diagonal | up)), up & diagonal
-    return score
+def _apart(texts: Sequence[str], paths: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int, int]]:
+    """Every two texts of different paths, once, with their edit distance."""
+    count = len(texts)
+    if count < FEW:
+        pairs = ((i, j) for i, j in combinations(range(count), 2) if paths[i] != paths[j])
+        yield from ((i, j, distance(texts[i], texts[j])) for i, j in pairs)
+        return
+    ((largest, most),) = Counter(paths).most_common(1)
+    if 2 * most > count:  # who is not of that path meets all
+        rows = [i for i in range(count) if paths[i] != largest]
+        starts, width = [0] * len(rows), count
+    else:  # around a circle everybody meets the half that comes next
+        rows, starts, width = list(range(count)), [(i + 1) % count for i in range(count)], count // 2
+    far = distances(texts, rows, starts, width).tolist() if rows else []
+    for i, start, row in zip(rows, starts, far, strict=True):
+        for k, apart in enumerate(row):
+            j = (start + k) % count
+            # Two of the rows that meet all meet twice, and so do opposite ones of an even circle.
+            twice = paths[j] != largest if width == count else 2 * width == count and k == width - 1
+            if paths[i] != paths[j] and (i < j or not twice):
+                yield i, j, apart
 
 
 def _on(line: str) -> list[str]:

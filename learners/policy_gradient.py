@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from learners.aggregation import check_aggregation, token_weights
+from learners.entropy import with_entropies
+from learners.imitation import Window, imitation_loss, make_imitation
 from learners.importance import Gap, capped, check_cap, sampler_logprobs
-from learners.losses import KlPlacement, check_kl, entropy_bonus, importance, k3, kl_penalty
+from learners.keys import OptimizerKeys
+from learners.losses import KlPlacement, check_kl, importance, k3, kl_penalty
 from learners.overlong import Overlong, make_overlong
 from learners.passes import Passes
 from learners.rows import PerRole, Row, by_role, mean_of, minibatches, per_role, rows_of, spread
@@ -36,11 +39,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Note:
     """What a batch says besides its loss: per role, summed, the KL estimate and the shares that the clip acted on; and
-    how far the sampler was."""
+    how far the sampler was; ``imitated`` is the share of somebody's words in the loss."""
 
     drift: dict[str, float]
     clipped: dict[str, float]
-    gap: Gap
+    gap: Gap | None
+    imitated: float = 0.0
 
 
 class PolicyGradient:
@@ -49,15 +53,16 @@ class PolicyGradient:
     ``credit`` and ``shape`` name the advantages (``selfplay.estimators``). ``ratio``, ``clip``, ``eps_low``,
     ``eps_high``, ``dual_clip`` and ``cispo_cap`` are ``Surrogate``'s; ``aggregation`` and ``constant`` are
     ``token_weights``'s; ``alpha`` weighs roles (1 where none is named). ``kl`` is the placement of the divergence from
-    ``reference`` and ``beta`` its weight, ``entropy`` the weight of the entropy: numbers, or one per role.
-    ``overlong`` holds the arguments of ``Overlong``.
+    ``reference`` and ``beta`` its weight, ``entropy`` the weight of the exact entropy: numbers, or one per role.
+    ``overlong`` holds the arguments of ``Overlong``, ``sft`` those of ``Imitation``: words of others that every step
+    learns beside.
 
     A batch is gone through ``epochs`` times, each time in as many ``minibatches``, drawn by ``seed``. With one of each
     the ratio is 1; with more it is to the policy before the first of these steps, by the log-probabilities that the
     sampler told, or, where the sampler is weighed or told none, by a pass of the policy itself. ``importance_cap``
     bounds the weight of a token that another policy sampled: ``auto`` is 2 where the sampler is not exactly the model
     that learns, as when the game is ``pipelined``, else None, and no token is weighed. The other keys are
-    ``OptimizerStep``'s, ``warmup`` and ``steps`` in batches of episodes.
+    ``OptimizerKeys``, ``warmup`` and ``steps`` in batches of episodes.
 
     A step without a signal, or whose loss or gradient is not finite, changes nothing and is counted.
     """
@@ -67,9 +72,6 @@ class PolicyGradient:
         engine: Engine,
         reference: Engine | None = None,
         *,
-        lr: float = 1e-6,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
         credit: str | Estimator = "lsp_mean",
         shape: Mapping[str, Any] | None = None,
         ratio: str = "sequence",
@@ -85,53 +87,32 @@ class PolicyGradient:
         beta: PerRole = 0.04,
         entropy: PerRole = 0.0,
         overlong: Mapping[str, Any] | Overlong | None = None,
+        sft: Mapping[str, Any] | None = None,
         epochs: int = 1,
         minibatches: int = 1,
         seed: int = 0,
         importance_cap: float | str | None = "auto",
         pipelined: bool = False,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: int = 0,
-        steps: int | None = None,
-        batch_tokens: int | str = "auto",
-        attention: str = "auto",
-        compile: bool | str = "auto",
-        gradient_checkpointing: bool = False,
-        share_prompts: bool | str = "auto",
+        **keys: Unpack[OptimizerKeys],
     ) -> None:
         check_kl(kl)
         check_aggregation(aggregation, constant, ratio)
         for key, count in (("epochs", epochs), ("minibatches", minibatches)):
             if count < 1:
                 raise ValueError(f"learner.{key}={count} is a number of times: use 1 or more")
-        self.engine, self.reference, self.kl, self.alpha = engine, reference, kl, dict(alpha or {})
+        self.engine, self.reference, self.alpha = engine, reference, dict(alpha or {})
+        self.kl: KlPlacement = kl
         self.beta: PerRole = 0.0 if kl == "none" or reference is None else beta
         self.entropy, self.overlong = entropy, make_overlong(overlong)
+        self.imitation = make_imitation(engine, sft, seed)
         self.credit = make_estimator(credit, shape)
         self.surrogate = Surrogate(ratio, clip, eps_low, eps_high, dual_clip, cispo_cap)
         self.aggregation, self.constant = aggregation, constant
         self.epochs, self.parts, self.seed = epochs, minibatches, seed
         self._cap, self._pipelined = check_cap(importance_cap), pipelined
-        several = epochs * minibatches
-        self.step = OptimizerStep(
-            engine,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup * several,
-            steps=None if steps is None else steps * several,
-            max_grad_norm=max_grad_norm,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            share_prompts=share_prompts,
-        )
+        self.step = OptimizerStep.of(self, engine, keys, several=epochs * minibatches)
         self.named, self.optimizer = self.step.named, self.step.optimizer
-        # The reference is scored by the same arithmetic, so that two equal models differ by nothing.
-        self._reference_passes = Passes(reference, attention=attention) if reference is not None else None
+        self._reference_passes = self.step.passes.alike(reference) if reference is not None else None
 
     @property
     def importance_cap(self) -> float | None:
@@ -154,24 +135,31 @@ class PolicyGradient:
                 learn = [row for row in part if row.advantage != 0 or self._loses_besides(row)]
                 if not any(row.advantage for row in part):
                     continue
-                taken = self.step.take(learn, _said, self._loss)
+                beside = self.imitation.draw() if self.imitation else []
+                taken = self.step.take([*learn, *beside], _said, self._loss)
                 if taken.refused:
                     refused = {"steps_skipped": float(not told), "steps_refused": 1.0}
                     return metrics | mean_of(told) | refused
                 of_step = per_role(learn, "kl", [note.drift for note in taken.notes], tokens=True)
                 of_step |= per_role(learn, "clip_fraction", [note.clipped for note in taken.notes], tokens=False)
                 if not told:  # a later step has moved away from what was sampled, and that is no gap
-                    of_step |= Gap.metrics([note.gap for note in taken.notes])
+                    of_step |= Gap.metrics([note.gap for note in taken.notes if note.gap])
+                if self.imitation:
+                    of_step["sft_loss"] = sum(note.imitated for note in taken.notes) / self.imitation.weight
                 told.append(of_step | {"loss": taken.loss, "grad_norm": taken.norm})
         return metrics | {"steps_skipped": 0.0} | mean_of(told)
 
     def save(self, folder: Path) -> None:
         self.step.save(folder)
+        if self.imitation:
+            self.imitation.corpus.save(folder)
         if isinstance(self.credit, Stateful):
             self.credit.save(folder)
 
     def load(self, folder: Path) -> None:
         self.step.load(folder)
+        if self.imitation:
+            self.imitation.corpus.load(folder)
         if isinstance(self.credit, Stateful):
             self.credit.load(folder)
 
@@ -248,9 +236,25 @@ class PolicyGradient:
 
     # -- the loss of a batch ----------------------------------------------------------------------------------------
 
-    def _loss(self, batch: Sequence[Row]) -> tuple[Tensor, _Note]:
+    def _loss(self, batch: Sequence[Row | Window]) -> tuple[Tensor, _Note]:
+        rows = [row for row in batch if isinstance(row, Row)]
+        windows = [row for row in batch if isinstance(row, Window)]
+        if not windows:
+            return self._policy_loss(rows)
+        loss = imitation_loss(self.step.logprobs([window.completion for window in windows])[0], windows)
+        imitated = float(loss.detach())
+        if not rows:
+            return loss, _Note({}, {}, None, imitated)
+        own, note = self._policy_loss(rows)
+        return loss + own, replace(note, imitated=imitated)
+
+    def _policy_loss(self, batch: Sequence[Row]) -> tuple[Tensor, _Note]:
         said = [row.completion for row in batch]
-        logp_BT, mask_BT = self.step.logprobs(said)
+        entropy_BT: Tensor | None = None
+        if any(row.entropy for row in batch):
+            logp_BT, mask_BT, entropy_BT = with_entropies(self.step.passes, said)
+        else:
+            logp_BT, mask_BT = self.step.logprobs(said)
         advantage_B = logp_BT.new_tensor([row.advantage for row in batch])
         weight_B = logp_BT.new_tensor([row.weight for row in batch])
         cap = self.importance_cap
@@ -265,16 +269,14 @@ class PolicyGradient:
             loss_B = loss_B + beta_B * kl_penalty(logp_BT, reference_BT, self.kl, rho_BT, old_BT=old_BT)
             with torch.no_grad():
                 drift = _summed(batch, (k3(logp_BT - reference_BT) * mask_BT).sum(-1))
-        if any(row.entropy for row in batch):
-            entropy_B = logp_BT.new_tensor([row.entropy for row in batch])
-            mean_logp_B = logp_BT.new_tensor([row.mean_logp for row in batch])
-            loss_B = loss_B - entropy_B * entropy_bonus(logp_BT, mask_BT, mean_logp_B, rho_BT)
+        if entropy_BT is not None:
+            loss_B = loss_B - logp_BT.new_tensor([row.entropy for row in batch]) * entropy_BT.sum(-1)
         gap = Gap.measure(logp_BT[sampled_BT], sampler_BT[sampled_BT], cap)
         clipped = _summed(batch, clipped_B) if self.surrogate.clip != "none" else {}
         return (weight_B * loss_B).sum(), _Note(drift, clipped, gap)
 
 
-def _said(row: Row) -> tuple[Completion]:
+def _said(row: Row | Window) -> tuple[Completion]:
     return (row.completion,)
 
 

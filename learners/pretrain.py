@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from learners.corpus import Corpus
 from learners.examples import turns_of, worth
+from learners.keys import OptimizerKeys
 from learners.mixture import annealed, beaten, harder_than_before, shares
 from learners.opponent import Opponent, scored
 from learners.step import OptimizerStep
@@ -57,7 +59,7 @@ class Pretrain:
     ``corpus_says`` makes a text (``Corpus``).
     With ``reweight`` lambda above 0 its loss is (1 - lambda) CE + lambda mean(w CE), where w is larger for tokens that
     the model knows worse than the earlier self (github.com/woodRock/self-play: lambda 0.5; its result is that of the
-    plain loss). The earlier self is taken anew every ``refresh`` updates. The other keys are ``OptimizerStep``'s.
+    plain loss). The earlier self is taken anew every ``refresh`` updates. The other keys are ``OptimizerKeys``.
     Raises ``ValueError`` for keys that cannot be followed.
     """
 
@@ -77,40 +79,15 @@ class Pretrain:
         reweight: float = 0.0,
         refresh: int = 50,
         seed: int = 0,
-        lr: float = 1e-6,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: int = 0,
-        steps: int | None = None,
-        batch_tokens: int | str = "auto",
-        attention: str = "auto",
-        compile: bool | str = "auto",
-        gradient_checkpointing: bool = False,
-        share_prompts: bool | str = "auto",
+        **keys: Unpack[OptimizerKeys],
     ) -> None:
         _check(mu, mu_final, reweight, corpus_batch)
         self.engine, self.role, self.weights, self.contrast = engine, role, weights, contrast
         self.mu, self.mu_final, self.reweight, self.corpus_batch = mu, mu_final, reweight, corpus_batch
-        self.step = OptimizerStep(
-            engine,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            max_grad_norm=max_grad_norm,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            share_prompts=share_prompts,
-        )
+        self.step = OptimizerStep.of(self, engine, keys)
         self.named, self.optimizer = self.step.named, self.step.optimizer
         self.corpus = Corpus(corpus, engine, says=corpus_says, context=context, seed=seed)
-        self.opponent = Opponent(engine, refresh, attention=attention) if contrast or reweight else None
+        self.opponent = Opponent(engine, refresh, self.step.passes) if contrast or reweight else None
 
     def update(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """One optimizer step, always: without fragments on the corpus alone. ``pretrain/corpus_loss`` and

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Unpack
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from learners.examples import (
     words,
     worth,
 )
+from learners.keys import OptimizerKeys
 from learners.paths import equations, farthest, holds, path
 from learners.rounds import NOTHING, Rounds
 from learners.sft import cross_entropy, token_shares
@@ -43,21 +45,18 @@ class Rejection:
     with ``check_equations`` those in which an equation is false. Of the words for one question, ``distinct`` keeps one
     for each list of ``equations``, or one of equal ``text``, and ``per_query`` at most so many (None: all).
 
-    ``every`` updates make a round of sampling, learned in ``epochs`` passes by steps of at most ``batch_size``.
-    ``archive`` remembers so many kept paths of earlier rounds: they are not kept again, and ``replay`` of them for each
-    new one are learned anew, drawn by ``seed``. ``originals`` adds the case's reference, a written solution.
-    ``prompt_of`` names the role whose question the words shall answer; ``drop_unchanged`` drops those that repeat what
-    that role said itself. ``encode`` learns also from words without tokens, another model's. The other keys are
-    ``OptimizerStep``'s.
+    ``every`` updates make a round of sampling (the last one may be shorter), learned in ``epochs`` passes by steps of
+    at most ``batch_size``. ``archive`` remembers so many kept paths of earlier rounds: they are not kept again, and
+    ``replay`` of them for each new one are learned anew, drawn by ``seed``. ``originals`` adds the case's reference, a
+    written solution. ``prompt_of`` names the role whose question the words shall answer; ``drop_unchanged`` drops those
+    that repeat what that role said itself. ``encode`` learns also from words without tokens, another model's. The other
+    keys are ``OptimizerKeys``.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        lr: float = 1e-6,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
         role: str = "solver",
         part: str | None = "score",
         threshold: float | None = 1.0,
@@ -74,15 +73,7 @@ class Rejection:
         archive: int = 0,
         replay: float = 0.0,
         seed: int = 0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: int = 0,
-        steps: int | None = None,
-        batch_tokens: int | str = "auto",
-        attention: str = "auto",
-        compile: bool | str = "auto",
-        gradient_checkpointing: bool = False,
-        share_prompts: bool | str = "auto",
+        **keys: Unpack[OptimizerKeys],
     ) -> None:
         if distinct not in DISTINCT:
             raise ValueError(f"learner.distinct={distinct!r} is unknown{nearest(distinct, DISTINCT)}")
@@ -97,21 +88,7 @@ class Rejection:
         self.originals, self.prompt_of, self.encode = originals, prompt_of, encode
         self.drop_unchanged = drop_unchanged
         self.archive, self.replay, self.seed = archive, replay, seed
-        self.step = OptimizerStep(
-            engine,
-            lr=lr,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            steps=steps,
-            max_grad_norm=max_grad_norm,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            compile=compile,
-            gradient_checkpointing=gradient_checkpointing,
-            share_prompts=share_prompts,
-        )
+        self.step = OptimizerStep.of(self, engine, keys)
         self.named, self.optimizer = self.step.named, self.step.optimizer
         self.rounds = Rounds(self.step, every=every, epochs=epochs, batch_size=batch_size, seed=seed)
         self.archived: list[Example] = []

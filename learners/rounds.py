@@ -27,7 +27,8 @@ Shares = Callable[[Sequence[Example]], Sequence[float]]
 
 
 class Rounds:
-    """``every`` updates make a round, which is then learned in ``epochs`` passes.
+    """``every`` updates make a round, which is then learned in ``epochs`` passes. The last update of a run, where
+    ``steps`` says which one that is, ends a round that is shorter: what was sampled is learned.
 
     Every pass shuffles the examples by ``seed`` and deals them out to as few equal optimizer steps as hold at most
     ``batch_size`` each (None: one step). The schedule of the learning rate counts updates, not optimizer steps, as a
@@ -48,7 +49,7 @@ class Rounds:
         """The examples of the round, in an order of their own, once it is complete; until then None."""
         self.updates += 1
         self._gathered += examples
-        if self.updates % self.every:
+        if self.updates % self.every and self.updates != self.step.steps:
             return None
         gathered, self._gathered = in_order(self._gathered), []
         self.number += 1

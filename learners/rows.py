@@ -18,8 +18,8 @@ PerRole = float | Mapping[str, float]
 @dataclass(slots=True)
 class Row:
     """One turn to learn from. ``weight`` is that of its tokens in the loss, ``beta`` of its divergence, ``entropy`` of
-    its entropy; ``mean_logp`` its role's mean log-probability; ``reference`` and ``old`` (T,) are the log-probabilities
-    of the frozen model and of the policy before the first step on this batch, where they are needed."""
+    its entropy; ``reference`` and ``old`` (T,) are the log-probabilities of the frozen model and of the policy before
+    the first step on this batch, where they are needed."""
 
     turn: Turn
     completion: Completion
@@ -27,7 +27,6 @@ class Row:
     weight: float = 0.0
     beta: float = 0.0
     entropy: float = 0.0
-    mean_logp: float = 0.0
     reference: Tensor | None = None
     old: Tensor | None = None
 
@@ -49,11 +48,8 @@ def rows_of(episodes: Sequence[Episode], beta: PerRole, entropy: PerRole) -> lis
                     groups.setdefault(turn.group, {})[turn] = said
     rows = [Row(turn, said) for group in groups.values() for turn, said in group.items()]
     for role, mates in by_role(rows).items():
-        logprobs = [logprob for row in mates if row.sampled for logprob in row.completion.logprobs]
-        mean = fmean(logprobs) if logprobs else 0.0
         for row in mates:
-            row.beta, row.mean_logp = of_role(beta, role), mean
-            row.entropy = of_role(entropy, role) if row.sampled else 0.0
+            row.beta, row.entropy = of_role(beta, role), of_role(entropy, role)
     return rows
 
 

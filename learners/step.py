@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from learners.budget import CAP, batches, kept_bytes, shared_batches, tokens_that_fit
+from learners.keys import OptimizerKeys, check_keys
 from learners.optimizer import check_schedule, load_optimizer, make_optimizer, rate, save_optimizer
 from learners.passes import Passes, to_compile
 from models.engine import Engine
@@ -41,17 +42,16 @@ class Taken(Generic[N]):
 
 
 class OptimizerStep:
-    """Optimizer, batches and passes for one engine; ``policy_gradient.yaml`` tells what the keys mean.
+    """Optimizer, batches and passes for one engine; ``OptimizerKeys`` tells what the keys mean.
 
-    ``steps`` is the length of the run, where it is known. Raises ``ValueError`` for a frozen engine and for a key that
-    cannot be followed.
+    Raises ``ValueError`` for a frozen engine and for a key that cannot be followed.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        lr: float,
+        lr: float = 1e-6,
         weight_decay: float = 0.0,
         optimizer: str = "adamw",
         schedule: str = "constant",
@@ -83,6 +83,16 @@ class OptimizerStep:
             compiled=compiled,
             share=share_prompts,
         )
+
+    @classmethod
+    def of(cls, learner: object, engine: Engine, keys: OptimizerKeys, *, several: int = 1) -> OptimizerStep:
+        """The step of a learner that was given ``keys``. One that takes ``several`` optimizer steps in an update counts
+        ``warmup`` and ``steps`` in updates all the same. Raises ``ValueError`` for a key that neither has."""
+        check_keys(type(learner), keys)
+        scaled: OptimizerKeys = {**keys, "warmup": several * keys.get("warmup", 0)}
+        if (steps := keys.get("steps")) is not None:
+            scaled["steps"] = several * steps
+        return cls(engine, **scaled)
 
     def logprobs(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
         """As ``Engine.logprobs``, by the passes that a step is made of."""

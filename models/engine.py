@@ -25,7 +25,7 @@ from models.choices import token_ids
 from models.lora import has_lora, load_lora, merged, save_lora
 from models.roofline import Work
 from models.sampler import Sampler
-from models.scoring import score
+from models.scoring import known_as, score
 from models.speech import Sampling
 from selfplay.types import Chat, Completion
 
@@ -182,6 +182,7 @@ class Engine:
             model = merged(self.model, share=True)
         else:
             model = copy.deepcopy(self.model).requires_grad_(False).eval()
+            known_as(model, self.model)
         frozen = Engine(model, self.tokenizer, name=f"{self.name} (frozen)", frozen=True, **self._settings)
         frozen.version, frozen.work = self.version, self.work
         return frozen
@@ -189,6 +190,7 @@ class Engine:
     def twin(self) -> Engine:
         """A second model that starts from the present weights and can be trained apart."""
         model = copy.deepcopy(self.model)
+        known_as(model, self.model)
         return Engine(model, self.tokenizer, name=f"{self.name} (twin)", **self._settings)
 
     def save(self, folder: Path) -> None:

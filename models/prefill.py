@@ -48,13 +48,16 @@ def forward(
     model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Cache, position_ids: Tensor, **more: Any
 ) -> Tensor:
     """Next-token logits (B, V) in float32, of the last position only; ``more`` is for the attention."""
+    # Asked for by its index, the last position is copied. As a slice of several it would be a view, which torch would
+    # multiply by the head as a batch of matrices: with a copy of the head, vocabulary times width, for every row.
+    keep = 1 if ids.shape[1] == 1 else torch.tensor([ids.shape[1] - 1], device=ids.device)
     out = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=position_ids,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=keep,
         **more,
     )
     return out.logits[:, -1].float()

@@ -28,6 +28,7 @@ class Prompts:
     def __init__(self, layers: Layers, mask_UP: Tensor | None, prompt_B: Tensor) -> None:
         self.layers, self.mask_UP, self.prompt_B = layers, mask_UP, prompt_B
         self._rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
 
     @classmethod
     def of(cls, ready: Ready, prompt_B: Tensor) -> Prompts:
@@ -72,8 +73,8 @@ class Prompts:
         query_RD = (query * scaling).reshape(rows * heads, width)
         asked = query_RD.index_select(0, kin).view(count * shared, -1, width)
         before = torch.bmm(asked, prompt_key.flatten(0, 1).mT)
-        if self._hidden_UP is not None:
-            before += self._hidden_UP.to(before.dtype).repeat_interleave(shared, 0)[:, None]
+        if self.mask_UP is not None:
+            before += self._hidden(shared, before.dtype)
         own = torch.bmm(query_RD.view(rows * shared, -1, width), whole(key).flatten(0, 1).mT)[..., :said]
         if mask is not None:
             filled = own.unflatten(0, (rows, shared))
@@ -88,11 +89,15 @@ class Prompts:
         second = torch.bmm(rest.view(rows * shared, -1, full.shape[2]), full.flatten(0, 1))
         return first.view(rows, 1, heads, -1) + second.view(rows, 1, heads, -1)
 
-    @cached_property
-    def _hidden_UP(self) -> Tensor | None:
-        if self.mask_UP is None:
-            return None
-        return torch.zeros(self.mask_UP.shape, device=self.mask_UP.device).masked_fill_(~self.mask_UP, -torch.inf)
+    def _hidden(self, shared: int, dtype: torch.dtype) -> Tensor:
+        """What the scores (U K, ., P) of ``shared`` key heads are added to: -inf in the columns that are no prompt's
+        own. Made once, for all layers and tokens."""
+        assert self.mask_UP is not None
+        if (shared, dtype) not in self._masks:
+            hidden_UP = torch.zeros(self.mask_UP.shape, dtype=dtype, device=self.mask_UP.device)
+            hidden_UP.masked_fill_(~self.mask_UP, -torch.inf)
+            self._masks[shared, dtype] = hidden_UP.repeat_interleave(shared, 0)[:, None]
+        return self._masks[shared, dtype]
 
     @cached_property
     def _places(self) -> tuple[Tensor, Tensor]:

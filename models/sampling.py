@@ -33,7 +33,7 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float)
     """
     if temperature == 0:
         return logits_BV.argmax(-1)
-    probs = torch.softmax(logits_BV / temperature, -1)
+    probs = torch.softmax(logits_BV if temperature == 1 else logits_BV / temperature, -1)
     if top_p < 1:
         probs = _nucleus(probs, top_p)
     cdf = probs.cumsum(-1)

@@ -57,6 +57,10 @@ class Rows:
     mask_BT: Tensor
     siblings: Siblings | None = None
 
+    def placed(self, value_N: Tensor) -> Tensor:
+        """A number for every completion token, where it stands: (B, T), 0 outside the mask."""
+        return value_N.new_zeros(self.mask_BT.shape).masked_scatter(self.mask_BT, value_N)
+
 
 def lay_out(
     completions: Sequence[Completion],
@@ -100,7 +104,7 @@ def lay_out(
     )
 
 
-def score(
+def states(
     model: PreTrainedModel,
     completions: Sequence[Completion],
     *,
@@ -108,14 +112,12 @@ def score(
     multiple: tuple[int, int] = (1, 1),
     packed: bool = False,
     shared: bool = False,
-    logits: int = LOGITS,
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (B, T) of the completions' tokens at temperature 1, 0 outside the mask (B, T) of real tokens.
+) -> tuple[Tensor, Rows]:
+    """What predicts every completion token, (N, D), and where it stands: hidden states, or, of a model without a head
+    of its own, logits (N, V). ``head`` turns either into logits.
 
-    Differentiable unless called under ``torch.no_grad``; precision is the caller's autocast, the result float32.
     ``trunk`` stands in for the model's own (a compiled one); ``multiple``, ``packed`` and ``shared`` as in ``lay_out``,
-    the last for a model that ``can_share`` and runs the attention ``SIBLINGS``; ``logits`` bounds those that exist at
-    once.
+    the last for a model that ``can_share`` and runs the attention ``SIBLINGS``.
     """
     rows = lay_out(completions, model.device, multiple, packed, shared)
     inputs: dict[str, Any] = {"input_ids": rows.ids_BL, "use_cache": False}
@@ -124,14 +126,44 @@ def score(
     if rows.siblings is not None:
         inputs["siblings"] = rows.siblings
     if has_own_head(model):
-        said = (model.base_model if trunk is None else trunk)(**inputs)
-        hidden_ND = said.last_hidden_state.flatten(0, 1).index_select(0, rows.predicts_N)
-        logp_N = _by_chunks(model, hidden_ND, rows.token_N, logits)
+        made_BLD = (model.base_model if trunk is None else trunk)(**inputs).last_hidden_state
     else:
-        logits_BLV = model(**inputs).logits
-        logp_N = token_logprobs(logits_BLV.flatten(0, 1).index_select(0, rows.predicts_N), rows.token_N)
-    empty_BT = logp_N.new_zeros(rows.mask_BT.shape)
-    return empty_BT.masked_scatter(rows.mask_BT, logp_N), rows.mask_BT
+        made_BLD = model(**inputs).logits
+    return made_BLD.flatten(0, 1).index_select(0, rows.predicts_N), rows
+
+
+def score(
+    model: PreTrainedModel, completions: Sequence[Completion], *, logits: int = LOGITS, **layout: Any
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, T) of the completions' tokens at temperature 1, 0 outside the mask (B, T) of real tokens.
+
+    Differentiable unless called under ``torch.no_grad``; precision is the caller's autocast, the result float32.
+    ``layout`` as ``states`` takes it; ``logits`` bounds those that exist at once.
+    """
+    state_ND, rows = states(model, completions, **layout)
+
+    def chunk(state: Tensor, token: Tensor) -> Tensor:
+        return token_logprobs(head(model, state), token)
+
+    size = logits // model.config.get_text_config().vocab_size if has_own_head(model) else len(rows.token_N)
+    logp_N = by_chunks(chunk, (state_ND, rows.token_N), max(1, size))
+    return rows.placed(logp_N), rows.mask_BT
+
+
+def head(model: PreTrainedModel, state_ND: Tensor) -> Tensor:
+    """Logits (N, V) of what ``states`` gave."""
+    return own_head(model, state_ND) if has_own_head(model) else state_ND
+
+
+def by_chunks(chunk: Callable[..., Tensor], inputs: tuple[Tensor, ...], size: int) -> Tensor:
+    """``chunk`` of ``size`` rows of the inputs at a time, computed again for the backward pass; nothing in it may be
+    random: no state of a generator is kept."""
+    if len(inputs[0]) <= size:
+        return chunk(*inputs)
+    parts = zip(*(tensor.split(size) for tensor in inputs), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([chunk(*part) for part in parts])
+    return torch.cat([checkpoint(chunk, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 
 
 def has_own_head(model: PreTrainedModel) -> bool:
@@ -152,6 +184,13 @@ def can_share(model: PreTrainedModel) -> bool:
     return _sharing[model]
 
 
+def known_as(copied: PreTrainedModel, model: PreTrainedModel) -> None:
+    """``copied`` is a copy of ``model``: what was tried with the one holds for the other and is not tried again."""
+    for tried in (_separable, _sharing):
+        if model in tried:
+            tried[copied] = tried[model]
+
+
 def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
     """Logits (N, V) of hidden states, by whatever the model does after its trunk: scaling and soft-capping included.
 
@@ -166,21 +205,6 @@ def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
 def token_logprobs(logits_NV: Tensor, token_N: Tensor) -> Tensor:
     """log softmax(logits)[token], (N,) in float32. Keeps the logits as they are for the backward pass, and no copy."""
     return _TokenLogprobs.apply(logits_NV, token_N)  # type: ignore[no-any-return]
-
-
-def _by_chunks(model: PreTrainedModel, hidden_ND: Tensor, token_N: Tensor, logits: int) -> Tensor:
-    size = max(1, logits // model.config.get_text_config().vocab_size)
-
-    def chunk(hidden: Tensor, token: Tensor) -> Tensor:
-        return token_logprobs(own_head(model, hidden), token)
-
-    if len(token_N) <= size:
-        return chunk(hidden_ND, token_N)
-    pairs = zip(hidden_ND.split(size), token_N.split(size), strict=True)
-    if not torch.is_grad_enabled():
-        return torch.cat([chunk(*pair) for pair in pairs])
-    # Nothing random happens in a head, so no state of a generator is kept.
-    return torch.cat([checkpoint(chunk, *pair, use_reentrant=False, preserve_rng_state=False) for pair in pairs])
 
 
 class _TokenLogprobs(torch.autograd.Function):

@@ -95,6 +95,8 @@ class VllmSampler:
                 max_num_seqs=options.max_num_seqs,
                 enforce_eager=self._eager,
                 enable_prefix_caching=True,
+                # Between the halves of a prompt vLLM sets a row's generator back, which a CPU's cannot.
+                enable_chunked_prefill=not on_cpu,
                 enable_sleep_mode=options.sleep,
                 logprobs_mode="raw_logprobs",  # before temperature and top_p: the model's at temperature 1
                 max_logprobs=128,  # vLLM's own bound on `logprob_token_ids`, for judges' replies

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
 MAX_ORDER = 4
 SMOOTHING = 0.1
 """What an order of n-grams without a match counts as (method 1 of Chen and Cherry, 2014)."""
@@ -57,6 +59,48 @@ def distance(a: Words, b: Words) -> float:
     return 1 - (bleu(a, b) + bleu(b, a)) / 2
 
 
+def distances(items: Sequence[Words]) -> list[list[float]]:
+    """The ``distance`` of every two texts, row by row and to the last bit the same.
+
+    n-grams are counted for all texts at once: one that k texts have adds to k x k numbers in one operation, and the
+    logarithms of the precisions are looked up. What is left for a pair is one sum and one exponential.
+    """
+    count = len(items)
+    lengths = [len(words) for words in items]
+    exponents: list[list[list[float]]] = []  # order, candidate, reference
+    matches = [_matches(items, order) for order in range(1, MAX_ORDER + 1)]
+    for order, found in enumerate(matches, 1):
+        rows: list[list[float]] = []
+        for a, size in enumerate(lengths):
+            grams = size - order + 1
+            known = [math.log((number or SMOOTHING) / grams) for number in range(grams + 1)] if grams > 0 else []
+            rows.append([known[number] for number in found[a]] if known else [])
+        exponents.append(rows)
+    score = [[0.0] * count for _ in items]
+    for a, size in enumerate(lengths):
+        orders = [exponents[order][a] for order in range(min(MAX_ORDER, size))]
+        for b, (logs, common) in enumerate(zip(zip(*orders, strict=True), matches[0][a], strict=True)):
+            if common:
+                score[a][b] = math.exp(min(0.0, 1 - lengths[b] / size) + math.fsum(logs) / len(logs))
+    return [[1 - (score[a][b] + score[b][a]) / 2 for b in range(count)] for a in range(count)]
+
+
+def _matches(items: Sequence[Words], order: int) -> list[list[int]]:
+    """How many n-grams each text has in common with each, one as often as both have it."""
+    holders: dict[Words, dict[int, int]] = {}
+    for number, words in enumerate(items):
+        for gram, times in _ngrams(words, order).items():
+            holders.setdefault(gram, {})[number] = times
+    found = np.zeros((len(items), len(items)), np.int64)
+    for held in holders.values():
+        if len(held) == 1:
+            continue
+        who, times = np.array(list(held)), np.array(list(held.values()))
+        found[who[:, None], who] += np.minimum.outer(times, times)
+    np.fill_diagonal(found, [max(0, len(words) - order + 1) for words in items])
+    return found.tolist()
+
+
 def _merged(sizes: Counter[Words], threshold: float) -> list[list[Words]]:
     """Clusters of distinct texts, ``sizes`` of each: the nearest two are merged while they are nearer than the
     threshold, and a merged cluster's distance to others is the mean over its texts.
@@ -67,11 +111,11 @@ def _merged(sizes: Counter[Words], threshold: float) -> list[list[Words]]:
     items = sorted(sizes)
     members = {number: [words] for number, words in enumerate(items)}
     weight = {number: sizes[words] for number, words in enumerate(items)}
-    far: dict[int, dict[int, float]] = {number: {} for number in members}
-    for a in members:
-        for b in range(a + 1, len(items)):
-            far[a][b] = far[b][a] = distance(items[a], items[b])
-    queue = [(far[a][b], a, b) for a in far for b in far[a] if a < b]
+    far: dict[int, dict[int, float]] = {}
+    for a, row in enumerate(distances(items)):
+        far[a] = {b: gap for b, gap in enumerate(row) if b != a}
+    # What lies at the threshold or beyond it is never merged, so it need not queue.
+    queue = [(gap, a, b) for a, row in far.items() for b, gap in row.items() if a < b and gap < threshold]
     heapq.heapify(queue)
     while queue and queue[0][0] < threshold:
         gap, a, b = heapq.heappop(queue)
@@ -82,7 +126,8 @@ def _merged(sizes: Counter[Words], threshold: float) -> list[list[Words]]:
         for c in members:
             if c != a:
                 row[c] = far[c][a] = (weight[a] * row[c] + weight[b] * other[c]) / (weight[a] + weight[b])
-                heapq.heappush(queue, (row[c], min(a, c), max(a, c)))
+                if row[c] < threshold:
+                    heapq.heappush(queue, (row[c], min(a, c), max(a, c)))
         weight[a] += weight.pop(b)
     return list(members.values())
 

@@ -2,7 +2,8 @@
 
 All read the same values (``credit.values``, shapes included). They differ in whom a turn is compared with: its siblings
 (lsp_mean, grpo_std, rloo, max_rl), its siblings or else its cousins (hierarchical), everybody in the batch
-(reinforce_pp), all who have its task and role (trr_pp), or its role's past (rae_ema).
+(reinforce_pp), all who have its task and role (trr_pp), its role's past (rae_ema), or nobody, where winning is all that
+counts (winner_only).
 
 A turn with nobody to be compared with has advantage 0 and is counted; equal peers have exactly 0. The order of the
 episodes changes nothing, except for rae_ema, which learns from one game after the other.
@@ -23,6 +24,7 @@ from selfplay.peers import Compared, Shaped
 from selfplay.shapes import make_shapes
 from selfplay.types import Episode, Turn
 from selfplay.whitening import ReinforcePP, ReinforcePPBaseline, TrrPP
+from selfplay.winners import WinnerOnly
 
 __all__ = [
     "ESTIMATORS",
@@ -36,6 +38,7 @@ __all__ = [
     "ReinforcePPBaseline",
     "Rloo",
     "TrrPP",
+    "WinnerOnly",
     "make_estimator",
 ]
 
@@ -182,6 +185,7 @@ ESTIMATORS: dict[str, Callable[[Mapping[str, str | Shape] | None], Estimator]] =
     "reinforce_pp_baseline": ReinforcePPBaseline,
     "hierarchical": Hierarchical,
     "max_rl": MaxRL,
+    "winner_only": WinnerOnly,
 }
 """The estimators by name, each made of the roles' shapes; what else one takes is given to its class."""
 

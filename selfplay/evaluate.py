@@ -37,10 +37,13 @@ class Exam:
     """Questions with references from a JSONL file: ``{"query", "reference", "marks"?}`` a line.
 
     ``marks`` are strings that give the question away in anybody's wording, compared without spaces and case; by
-    default the query itself. ``limit`` takes the first rows only; ``told`` is how a question is put.
+    default the query itself. ``limit`` takes the first rows only; ``told`` is how a question is put. Raises
+    ``ExamError`` for what cannot be meant.
     """
 
     def __init__(self, path: str | Path, limit: int | None = None, told: str = "{query}") -> None:
+        if limit is not None and limit < 1:
+            raise ExamError(f"exam.limit={limit} must be at least 1, or null for all questions")
         self.path, self.told = Path(path), told
         rows = _rows(self.path)[:limit]
         self.queries = [row["query"] for row in rows]
@@ -122,13 +125,22 @@ def _rows(path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row: Any = json.loads(line)
+            found: Any = json.loads(line)
         except json.JSONDecodeError as error:
             raise ExamError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        row = cast(Row, found) if isinstance(found, dict) else {}
         for key in ("query", "reference"):
-            if not isinstance(row, dict) or not isinstance(cast(Row, row).get(key), str) or not row[key]:
+            if not isinstance(row.get(key), str) or not row[key].strip():
                 raise ExamError(f"{path}, line {number}: needs a text {key!r}")
-        rows.append(cast(Row, row))
+        marks: Any = [] if row.get("marks") is None else row["marks"]
+        if not isinstance(marks, list) or not all(_is_mark(mark) for mark in cast(list[object], marks)):
+            raise ExamError(f"{path}, line {number}: 'marks' is a list of texts that are not blank, as [\"12+34\"]")
+        rows.append(row)
     if not rows:
         raise ExamError(f"{path} holds no questions")
     return rows
+
+
+def _is_mark(mark: object) -> bool:
+    """A blank mark would be found in every text."""
+    return isinstance(mark, str) and squeeze(mark) != ""

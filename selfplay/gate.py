@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -18,34 +17,12 @@ from typing import Any
 from selfplay.archive import Archive
 from selfplay.candidates import Candidate, GateError, candidates, proposing_turn
 from selfplay.compose import ConfigError, build, did_you_mean, resolved
+from selfplay.decision import Decision
 from selfplay.interval import Interval
 from selfplay.lessons import Muted, settled
 from selfplay.types import Case, Episode, Turn, Verifier
 
 PROPOSERS = ("keep", "drop")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of a proposal, and why: ``reason`` is ``""`` where it was admitted. ``solve_rate`` is the mean score
-    of its answers and ``similarity`` that to the nearest text of the archive; None where nobody asked."""
-
-    query: str
-    reason: str
-    answers: int
-    solve_rate: float | None
-    similarity: float | None
-
-    def row(self) -> dict[str, object]:
-        """The decision as a line of a log."""
-        return {
-            "query": self.query,
-            "admitted": not self.reason,
-            "reason": self.reason,
-            "answers": self.answers,
-            "solve_rate": self.solve_rate,
-            "similarity": self.similarity,
-        }
 
 
 class Gate:
@@ -66,7 +43,9 @@ class Gate:
     Of a refused proposal nobody learns but, with ``proposer="keep"``, its proposer: the proposal is then worth
     ``refused_value``, a number for all reasons or one for each; None, as for a reason that is not named, leaves what
     it earned. With ``"drop"`` it leaves, too. What is ``unjudged`` always leaves: a fault of ours is no value.
-    Raises ``GateError`` for settings that cannot be followed.
+
+    In a step of which some proposals are refused, up to ``refill`` further rounds are played for others in their place
+    (``selfplay/refill.py``). Raises ``GateError`` for settings that cannot be followed.
     """
 
     def __init__(
@@ -84,10 +63,13 @@ class Gate:
         archive: Archive | None = None,
         proposer: str = "keep",
         refused_value: float | Mapping[str, float | None] | None = None,
+        refill: int = 0,
     ) -> None:
         if proposer not in PROPOSERS:
             raise GateError(f"gate.proposer={proposer!r} is unknown: use {' or '.join(PROPOSERS)}")
-        self.role, self._slot, self._part, self._valid = role, slot, part, valid
+        if refill < 0:
+            raise GateError(f"gate.refill={refill} is a number of further rounds: at least 0")
+        self.role, self._slot, self._part, self._valid, self.refill = role, slot, part, valid, refill
         self._length = None if length is None else Interval.of(length, "gate.length")
         self._band = None if band is None else Interval.of(band, "gate.band")
         self._banned = None if banned is None else _compiled(banned)
@@ -101,21 +83,37 @@ class Gate:
                     f"gate.refused_value.{name}: no such reason{did_you_mean(name, known)}: {', '.join(known)}"
                 )
         self.decisions: list[Decision] = []
+        self._decided: dict[Turn, Decision] = {}  # of the rounds of a step that are not yet lessons
+        self._reasons: dict[Turn, str] = {}
 
     def __call__(self, episodes: Sequence[Episode]) -> tuple[list[Episode], dict[str, float]]:
         """What a learner may see of ``episodes``, in their order, and metrics; ``decisions`` then tells of every
-        proposal. Episodes in which nobody came to propose pass as they are."""
+        proposal. Episodes in which nobody came to propose pass as they are. What ``look`` has decided stays so."""
         found = candidates(episodes, self.role, self._slot)
-        reasons = self._judge(found)
+        self.look(episodes)
+        decided, self._decided = self._decided, {}
+        self.decisions = [decided[proposal.turn] for proposal in found]
+        self._reasons = {proposal.turn: decided[proposal.turn].reason for proposal in found}
         metrics = {f"gate/{reason}": 0.0 for reason in self.reasons}
-        for reason in filter(None, reasons.values()):
+        for reason in filter(None, self._reasons.values()):
             metrics[f"gate/{reason}"] += 1 / len(found)
-        admitted = sum(not reason for reason in reasons.values())
+        admitted = sum(not reason for reason in self._reasons.values())
         metrics["gate/admitted"] = admitted / len(found) if found else 0.0
         metrics["gate/effective_proposals"] = float(admitted)
         if self.archive is not None:
             metrics["gate/archive"] = float(len(self.archive))
-        return self._lessons(episodes, reasons), metrics
+        return self._lessons(episodes, self._reasons), metrics
+
+    def look(self, episodes: Sequence[Episode]) -> int:
+        """Decide on the proposals of one more round of a step; how many of this round are admitted."""
+        found = candidates(episodes, self.role, self._slot)
+        self._judge([proposal for proposal in found if proposal.turn not in self._decided])
+        return sum(not self._decided[proposal.turn].reason for proposal in found)
+
+    def admitted(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes without those of the proposals that the last call refused."""
+        turns = [proposing_turn(episode, self.role) for episode in episodes]
+        return [one for one, turn in zip(episodes, turns, strict=True) if turn is None or not self._reasons.get(turn)]
 
     def save(self, folder: Path) -> None:
         """Write the archive, if there is one."""
@@ -149,16 +147,13 @@ class Gate:
             ("near", self.archive is not None),
         ]
 
-    def _judge(self, asked: Sequence[Candidate]) -> dict[Turn, str]:
-        """The reason against each proposal, ``""`` where there is none; fills ``decisions`` and the archive."""
+    def _judge(self, asked: Sequence[Candidate]) -> None:
+        """Decide on each proposal; fills the archive."""
         faults = {proposal.turn: self._fault(proposal) for proposal in asked}
         unstable = self._unstable([proposal for proposal in asked if not faults[proposal.turn]])
-        decisions = {
-            proposal.turn: self._decide(proposal, faults[proposal.turn] or unstable.get(proposal.turn, ""))
-            for proposal in asked
-        }
-        self.decisions = list(decisions.values())
-        return {turn: decision.reason for turn, decision in decisions.items()}
+        for proposal in asked:
+            fault = faults[proposal.turn] or unstable.get(proposal.turn, "")
+            self._decided[proposal.turn] = self._decide(proposal, fault)
 
     def _decide(self, proposal: Candidate, reason: str) -> Decision:
         """The checks that measure, and with them the decision."""

@@ -14,8 +14,14 @@ class Settled(Episode):
     """An episode whose ``returns`` are what its turns are worth: it was decided, so no shape looks at it again."""
 
 
+@dataclass(eq=False, slots=True)
+class Silenced(Turn):
+    """A turn that nobody may learn from, neither by its tokens, which it has lost, nor by its words, which a learner
+    could encode anew: a data set's or a teacher's words have no tokens either, and are there to be learned."""
+
+
 class Muted:
-    """Turns without their completions: whoever said them does not learn from them.
+    """Turns that are ``Silenced``: nobody learns from them.
 
     A turn that many episodes share is muted once, so that the tree stays the tree it was; rewards, cases, verdicts and
     groups are untouched. One object serves all the episodes of an update.
@@ -25,11 +31,12 @@ class Muted:
         self._muted: dict[Turn, Turn] = {}
 
     def turn(self, turn: Turn) -> Turn:
-        """The muted turn; one that has no completion is what it is."""
-        if turn.action.completion is None:
+        """The muted turn; one that says nothing in words, as a verdict, is what it is."""
+        if turn.action.completion is None and not isinstance(turn.action.move, str):
             return turn
         if turn not in self._muted:
-            self._muted[turn] = replace(turn, action=Action(turn.action.move))
+            silent = Action(turn.action.move)
+            self._muted[turn] = Silenced(turn.role, turn.seat, turn.observation, silent, turn.group)
         return self._muted[turn]
 
     def episode(self, episode: Episode, learns: Callable[[Turn], bool]) -> Episode:

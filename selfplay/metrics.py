@@ -55,14 +55,17 @@ def _completions(role: str, episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def _valid_share(episodes: Sequence[Episode]) -> float:
-    """A proposal is valid when it was no forfeit and some verifier could tell what to make of it."""
+    """A proposal is valid when it was no forfeit and some verifier could tell what to make of it; 0 where nobody came
+    to propose."""
     valid: dict[Turn, bool] = {}
     for episode in episodes:
+        if not episode.turns:
+            continue
         first = episode.turns[0]
         judged = episode.turns[-1].role == VERIFIER and not episode.void
         rules = episode.forfeit not in ("", first.role)  # somebody else broke the rules: the proposal stands
         valid[first] = valid.get(first, False) or judged or rules
-    return fmean(valid.values())
+    return fmean(valid.values()) if valid else 0.0
 
 
 def count_tokens(episodes: Sequence[Episode]) -> int:

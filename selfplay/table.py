@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfplay.compose import ConfigError, did_you_mean
 from selfplay.evaluate import Exam, auc
 from selfplay.gate import Gate
 from selfplay.trained import trained
@@ -45,6 +46,18 @@ class Examination:
         cases = self.exam.answers(self.sampler, seed=seed, samples=self.samples)
         right = [score == 1.0 for score in self.examiner(cases)]
         return auc(list(verifier([{**case, "reference": ""} for case in cases])), right)
+
+
+def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
+    """Raise ``ConfigError`` where a role that branches does not play, or a verdict is not what the game pays."""
+    for role in branch:
+        if role not in game.roles:
+            raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
+    if set(panel.parts) != set(game.parts):
+        raise ConfigError(
+            f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
+            "name the same in env.payoff.<role> (experiment=lsp pays score and quality)"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,19 @@ class Table:
             engine.begin_step()
 
     def learn(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """The update, by what neither touches the exam nor is refused by the gate; then the players look back."""
-        lessons, share = self.keep_out(episodes)
-        metrics = {"proposals/heldout_share": share}
+        """The update, by what neither touches the exam nor is refused by the gate; then the players look back: at all
+        games (``remember``), or at those that could be learnt from (``collect``)."""
+        clean, share = self.keep_out(episodes)
+        metrics, lessons = {"proposals/heldout_share": share}, clean
         if self.gate:
-            lessons, told = self.gate(lessons)
+            lessons, told = self.gate(clean)
             metrics |= told
+            clean = self.gate.admitted(clean)
         metrics |= self.learner.update(lessons)
         for player in self.players.values():
-            remember = getattr(player, "remember", None)
-            if remember is not None:
-                metrics |= remember(episodes)
+            for look_back, seen in (("remember", episodes), ("collect", clean)):
+                if hasattr(player, look_back):
+                    metrics |= getattr(player, look_back)(seen)
         return metrics
 
     @property

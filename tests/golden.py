@@ -76,6 +76,14 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"challenger": 8, "solver": 2},
     },
+    "taboo": {
+        "lines": {
+            "dealer": ["cat", "!", "dog", "cats", "cat"],
+            "attacker": ["It purrs.", "It has four legs.", "Not a cat.", "{word}", " "],
+            "defender": ["Is it a dog?", "I know the word! It is 'cat'!", "A cat,\nof course.", "{history}", ""],
+        },
+        "branch": {"dealer": 7},
+    },
     "triplets": {
         "lines": {
             "library": [

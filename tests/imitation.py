@@ -107,12 +107,18 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1
     return all(float((one[name] - other[name]).abs().max()) < tolerance * largest for name in one)
 
 
-def check_resume(make: Callable[[Engine], Any], folder: Path, before: int = 3, after: int = 3) -> None:
+def check_resume(
+    make: Callable[[Engine], Any],
+    folder: Path,
+    before: int = 3,
+    after: int = 3,
+    told: Callable[[Engine, int], list[Episode]] = lambda engine, seed: play(engine, seed=seed),
+) -> None:
     """A learner that is saved and loaded into a fresh one goes on to the same bytes, metrics included."""
     engine = make_engine()
     learner = make(engine)
     for seed in range(before):
-        learner.update(play(engine, seed=seed))
+        learner.update(told(engine, seed))
     for part, member in (("model", engine), ("learner", learner)):
         (folder / part).mkdir()
         member.save(folder / part)
@@ -121,17 +127,20 @@ def check_resume(make: Callable[[Engine], Any], folder: Path, before: int = 3, a
     other.load(folder / "model")
     resumed.load(folder / "learner")
     for seed in range(before, before + after):
-        episodes = play(engine, seed=seed)
+        episodes = told(engine, seed)
         assert learner.update(episodes) == resumed.update(episodes)
-        assert same(weights(learner), weights(resumed)), f"after {seed + 1} updates"
+        one, two = (dict(member.model.named_parameters()) for member in (engine, other))
+        assert same(one, two), f"after {seed + 1} updates"
     for part, one in (("learner", learner), ("resumed", resumed)):
         (folder / f"{part}_after").mkdir()
         one.save(folder / f"{part}_after")
-    files = sorted(path.name for path in (folder / "learner_after").iterdir())
-    assert files == sorted(path.name for path in (folder / "resumed_after").iterdir())
-    for name in files:
-        one, two = ((folder / f"{part}_after" / name).read_bytes() for part in ("learner", "resumed"))
-        assert one == two, name
+    files, others = (written(folder / f"{part}_after") for part in ("learner", "resumed"))
+    assert files == others and files, [name for name in files if files[name] != others.get(name)]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def chance_of_even(engine: Engine) -> float:

@@ -60,8 +60,8 @@ def test_sound_triplets_are_kept_once() -> None:
     ]
     lesson += [finished(5, "induction", input=""), finished(6, output=""), Episode((), {}, {}, {}, "challenger")]
     lesson += [finished(7, program="x" * 9_000), finished(8, program="def f(x):\n    return x", input="'Hello World'")]
-    assert buffer.remember(lesson) == {"buffer/added": 2.0, "buffer/size": 3.0}
-    assert buffer.remember(lesson) == {"buffer/added": 0.0, "buffer/size": 3.0} and len(buffer) == 3
+    assert buffer.collect(lesson) == {"buffer/added": 2.0, "buffer/size": 3.0}
+    assert buffer.collect(lesson) == {"buffer/added": 0.0, "buffer/size": 3.0} and len(buffer) == 3
     deduction, abduction, induction = draw(buffer, 3)
     assert shown(deduction) == {1} and shown(abduction) == {4}, "each task has its own, and the seed"
     assert shown(induction) == set(), "none was made for induction but the seed, which is for any"
@@ -69,7 +69,7 @@ def test_sound_triplets_are_kept_once() -> None:
 
 def test_six_are_shown_and_the_oldest_goes_first() -> None:
     buffer = Buffer(tasks=["deduction"], capacity=10)
-    buffer.remember([finished(number) for number in range(14)])
+    buffer.collect([finished(number) for number in range(14)])
     assert len(buffer) == 11
     moves = draw(buffer, 40)
     assert all(move.count("Example") == 6 for move in moves)
@@ -80,7 +80,7 @@ def test_six_are_shown_and_the_oldest_goes_first() -> None:
 
 def test_a_move_stays_short() -> None:
     buffer = Buffer(tasks=["deduction"], max_chars=1_000)
-    buffer.remember(
+    buffer.collect(
         [finished(number, program=f"def f(x):\n    return x + {number}\n" + "# a\n" * 60) for number in range(9)]
     )
     assert len(buffer) == 10
@@ -91,7 +91,7 @@ def test_a_move_stays_short() -> None:
 def test_draws_depend_on_the_seed_and_what_was_kept_alone() -> None:
     def moves(seed: int) -> list[str]:
         buffer = Buffer(examples=2, seed=seed)
-        buffer.remember([finished(number) for number in range(20)])
+        buffer.collect([finished(number) for number in range(20)])
         return draw(buffer, 12)
 
     assert moves(1) == moves(1) != moves(2)
@@ -109,16 +109,16 @@ def test_resume_continues_exactly(before: int, tmp_path: Path) -> None:
     assert isinstance(buffer, Stateful)
     for step in range(before):
         draw(buffer, 3)
-        buffer.remember(lesson(step))
+        buffer.collect(lesson(step))
     buffer.save(tmp_path)
     first = (tmp_path / "buffer.json").read_bytes()
     resumed = Buffer(capacity=12, seed=3)
-    resumed.remember([finished(99)])  # whatever the fresh object did before must not matter
+    resumed.collect([finished(99)])  # whatever the fresh object did before must not matter
     draw(resumed, 2)
     resumed.load(tmp_path)
     for step in range(before, before + 4):
         assert draw(resumed, 3) == draw(buffer, 3)
-        assert resumed.remember(lesson(step)) == buffer.remember(lesson(step))
+        assert resumed.collect(lesson(step)) == buffer.collect(lesson(step))
     resumed.load(tmp_path)
     resumed.save(tmp_path)
     assert (tmp_path / "buffer.json").read_bytes() == first and json.loads(first)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from selfplay.clusters import bleu, cluster_shares, distance
+from selfplay import clusters
+from selfplay.clusters import bleu, cluster_shares, distance, distances
 
 BASE = "how many apples are left in the basket"
 
@@ -107,6 +108,32 @@ def test_ties_go_by_the_texts() -> None:
     for texts in permutations([middle, first, last]):
         shares = dict(zip(texts, cluster_shares(texts, threshold=0.2), strict=True))
         assert shares == {middle: 2 / 3, first: 2 / 3, last: 1 / 3}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), number=st.integers(0, 12))
+def test_all_at_once_they_are_as_far_as_each_pair(seed: int, number: int) -> None:
+    """To the last bit, or ties would fall otherwise: short and long texts, n-grams that come several times."""
+    rng = random.Random(seed)
+    items = [tuple(rng.choices("abc", k=rng.randint(1, 9))) for _ in range(number)]
+    assert distances(items) == [[distance(a, b) for b in items] for a in items]
+
+
+def test_no_pair_is_a_call_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """512 questions have 130,816 pairs, each of them with two BLEUs of four orders; and n-grams are counted once a
+    text."""
+
+    def refused(*_: object) -> float:
+        raise AssertionError("pair by pair")
+
+    counted: list[object] = []
+    ngrams = clusters._ngrams.__wrapped__
+    monkeypatch.setattr(clusters, "distance", refused)
+    monkeypatch.setattr(clusters, "bleu", refused)
+    monkeypatch.setattr(clusters, "_ngrams", lambda words, order: counted.append(words) or ngrams(words, order))
+    texts = [f"{text} {number}" for number, text in enumerate(sentences(3, 512))]
+    assert len(set(texts)) == len(cluster_shares(texts)) == 512
+    assert len(counted) == 4 * 512
 
 
 def sentences(seed: int, number: int) -> list[str]:

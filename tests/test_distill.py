@@ -13,7 +13,7 @@ import torch
 
 from learners.distill import Distill
 from learners.divergences import generalised_jsd, reverse_kl
-from learners.lessons import Lesson
+from learners.transfer_set import Lesson
 from selfplay.testing import check_learner
 from selfplay.types import Action, Completion, Episode, Turn
 from tests.distilling import LESSONS, METHODS, QUESTIONS, games, make, own, slope, tables, teacher
@@ -49,7 +49,7 @@ def test_words_of_another_tokenizer_are_encoded_anew() -> None:
     engine, other = make_engine(), shared_engine("qwen2")
     words = [c.text + "<|eot_id|>" for c in say(other, QUESTIONS, 3)]
     learner = Distill(engine, lr=1e-3)
-    lessons, metrics = learner.lessons(games([None] * 4, moves=words), 0)
+    lessons, metrics = learner.transfer(games([None] * 4, moves=words), 0)
     assert metrics["distill/kept"] == 1
     for lesson in lessons:
         assert lesson.said.token_ids[-1] == engine.tokenizer.eos_token_id

@@ -11,6 +11,7 @@ from torch import Tensor
 from learners.distributions import check_same_tokens, compare, token_logprobs
 from learners.divergences import forward_kl, reverse_kl
 from learners.passes import Passes
+from models import scoring
 from tests.distilling import QUESTIONS, slope, tables, teacher
 from tests.helpers import make_engine
 from tests.test_policy_gradient import assert_close, say
@@ -40,16 +41,14 @@ def test_chunks_change_nothing(style: str, at_once: int) -> None:
 
 def test_few_logits_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call of a head makes more than was allowed, forward or backward."""
-    from learners import distributions
-
     engine, tutor = make_engine(), teacher()
-    made, head = [], distributions.own_head
+    made, head = [], scoring.own_head
 
     def look(model: Any, state_ND: Tensor) -> Tensor:
         made.append(len(state_ND))
         return head(model, state_ND)
 
-    monkeypatch.setattr(distributions, "own_head", look)
+    monkeypatch.setattr(scoring, "own_head", look)
     said, vocabulary = say(engine, QUESTIONS, 1), engine.model.config.vocab_size
     passes = Passes(engine)
     with passes.running(64):

@@ -63,6 +63,11 @@ def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:
         ('{"query": "", "reference": "b"}', "line 1: needs a text 'query'"),
         ('{"query": 3, "reference": "b"}', "line 1: needs a text 'query'"),
         ("[1, 2]", "line 1: needs a text 'query'"),
+        ('{"query": " ", "reference": "b"}', "line 1: needs a text 'query'"),
+        ('{"query": "a", "reference": "b", "marks": "12+34"}', r"line 1: 'marks' is a list of texts .*, as \["),
+        ('{"query": "a", "reference": "b", "marks": ""}', "line 1: 'marks' is a list of texts"),
+        ('{"query": "a", "reference": "b", "marks": [12]}', "line 1: 'marks' is a list of texts"),
+        ('{"query": "a", "reference": "b", "marks": ["12+34", " "]}', "line 1: 'marks' is a list of texts"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, sentence: str) -> None:
@@ -71,6 +76,18 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ExamError, match=sentence) as caught:
         Exam(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("marks", [None, []])
+def test_without_marks_it_is_the_query(tmp_path: Path, marks: Any) -> None:
+    exam = Exam(write(tmp_path, [{"query": "12 + 34 = ?", "reference": "46", "marks": marks}]))
+    assert exam.poses("so 12+34=?") and not exam.poses("1")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_an_exam_has_questions(tmp_path: Path, limit: int) -> None:
+    with pytest.raises(ExamError, match=f"^exam.limit={limit} must be at least 1, or null for all questions$"):
+        Exam(write(tmp_path, ROWS), limit=limit)
 
 
 def test_no_file(tmp_path: Path) -> None:

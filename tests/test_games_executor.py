@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,9 +15,11 @@ from agents.executor import Executor
 from agents.scripted import Scripted
 from envs import shipped
 from models.world import WORDINGS, World, solve, word
+from selfplay.gate import Gate
 from selfplay.rollout import rollout
+from selfplay.table import Table
 from selfplay.testing import check_agent
-from selfplay.types import Chat
+from selfplay.types import Chat, Episode
 from tests.triplet_moves import DOUBLE, SECRET_INPUTS, fresh, opening, play, proposal, proposed_inputs, told
 from verifiers.literals import Ran, Runner
 from verifiers.panel import Panel
@@ -113,11 +115,32 @@ def test_a_step_of_all_three_tasks(jail: Runner) -> None:
             assert not any(turn.role == "solver" for turn in episode.turns), "nobody answers what is not sound"
         else:
             assert episode.verdict["valid"] == 1.0
-    metrics = table["library"].remember(episodes)
+    metrics = table["library"].collect(episodes)
     assert metrics["buffer/added"] >= 2 and metrics["buffer/size"] == 1 + metrics["buffer/added"]
     moves = [action.move for action in table["library"].act([{}] * 2, [0, 0])]
     assert "return a * b" in moves[0] and "'abab'" in moves[0] + moves[1], "past triplets are shown"
     assert not any("import os" in move for move in moves)
+
+
+class Listener:
+    """A learner that learns nothing."""
+
+    def update(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        return {}
+
+
+def test_a_triplet_that_the_gate_refused_is_no_example(jail: Runner) -> None:
+    """6 * 7 is sound, but nobody solves it, so it lies outside the band; without a gate it is kept."""
+    kept: list[list[str]] = []
+    for gate in (None, Gate(role="challenger", band="(0, 1)")):
+        players = seats(jail, library=Buffer(["deduction"]), solver=Scripted(["'abab'", "I do not know."]))
+        panel = players.pop("verifier")
+        table = Table(fresh(), players, panel, Listener(), None, None, gate)
+        episodes = rollout([table.game], table.agents, {"challenger": 12, "solver": 6}, seed=1)
+        metrics = table.learn(episodes)
+        kept.append(sorted(one.output for one in players["library"]._kept.values()))
+        assert metrics["buffer/added"] == len(kept[-1])
+    assert kept == [["'abab'", "42"], ["'abab'"]]
 
 
 def test_batched_and_solo_play_are_the_same(jail: Runner) -> None:
@@ -131,7 +154,7 @@ def test_batched_and_solo_play_are_the_same(jail: Runner) -> None:
 
 def test_a_broken_sandbox_teaches_nobody(jail: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Runner(workers=1)
-    monkeypatch.setattr(broken, "run", lambda calls: [Ran(fault="infra")] * len(calls))
+    monkeypatch.setattr(broken, "run", lambda calls, again=False: [Ran(fault="infra")] * len(calls))
     table = seats(jail, library=Scripted([opening("deduction")]), challenger=Scripted([proposal()]))
     (episode,) = rollout([fresh()], {**table, "executor": Executor(broken)})
     assert episode.case["error"] == "infra" and episode.void

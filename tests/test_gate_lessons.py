@@ -13,7 +13,7 @@ from selfplay.candidates import GateError
 from selfplay.compose import ConfigError
 from selfplay.credit import advantages, values
 from selfplay.gate import Gate, open_gate
-from selfplay.lessons import Settled, only_roles
+from selfplay.lessons import Settled, Silenced, only_roles
 from selfplay.shapes import make_shapes
 from selfplay.types import Action, Episode, Turn
 from tests.test_gate import NAN, asked, forfeited, learning
@@ -106,7 +106,8 @@ def test_a_proposal_in_the_middle_of_a_game() -> None:
         episode.turns = (document, *episode.turns)
     lessons, metrics = Gate(role="challenger", band="(0, 1)")(episodes)
     assert metrics["gate/easy"] == 0.5 and learning(lessons) == ["good", "a0", "a1", "easy"]
-    assert all(episode.turns[0] is document for episode in lessons)
+    assert all(episode.turns[0] is document for episode in lessons[:2]), "what was admitted is the very same"
+    assert all(isinstance(episode.turns[0], Silenced) for episode in lessons[2:]), "nobody learns to copy the other"
     early = [Episode((document,), {"challenger": 0.0, "solver": 0.0}, {}, {}, "library")]
     assert Gate(role="challenger")(early)[0] == early, "nobody came to propose"
     with pytest.raises(ValueError, match=r"gate\.role='challengers' never speaks \(did you mean challenger\?\)"):

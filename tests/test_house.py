@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import hydra
 import pytest
 import yaml
 
+from learners.keys import OptimizerKeys
+from learners.step import OptimizerStep
 from selfplay.compose import OURS, register_resolvers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,6 +226,8 @@ MODELS_OWN = {
     "model/vllm.yaml": {"engine", "vllm"},
 }
 """The embedded model is fastest, and exact, in float32 on the CPU; a remote player's words have no tokens to train."""
+READ_BY = {"OptimizerKeys": OptimizerStep}
+"""Keys that classes pass on: by whom they are read, and get their defaults."""
 NOT_WRITTEN = {"console", "render_mode", "verifier"}
 """Arguments that are objects, or PettingZoo's, or come in by the file's own defaults list."""
 
@@ -243,8 +247,26 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def parameters(target: str) -> dict[str, inspect.Parameter]:
+    """What a class takes. Keys that it passes on as they are (``**keys: Unpack[OptimizerKeys]``) are those of the class
+    that reads them, with its defaults."""
     module, _, name = target.rpartition(".")
-    return dict(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+    called = getattr(importlib.import_module(module), name)
+    found = dict(inspect.signature(called).parameters)
+    for key, argument in list(found.items()):
+        if argument.kind is argument.VAR_KEYWORD and "Unpack[" in str(argument.annotation):
+            passed_on = get_args(get_type_hints(called.__init__)[key])[0]
+            read = inspect.signature(READ_BY[passed_on.__name__]).parameters
+            found = {name: one for name, one in found.items() if name != key}
+            found |= {name: read[name] for name in get_type_hints(passed_on)}
+    return found
+
+
+def test_optimizer_keys_are_those_of_the_step_that_reads_them() -> None:
+    """The same names and types, and every one with a default; only ``engine`` comes besides."""
+    told, read = get_type_hints(OptimizerKeys), dict(inspect.signature(OptimizerStep).parameters)
+    types = get_type_hints(OptimizerStep.__init__)
+    assert {name: types[name] for name in read if name != "engine"} == told
+    assert all(read[name].default is not inspect.Parameter.empty for name in told)
 
 
 @pytest.mark.parametrize("file", [CONF / "config.yaml", *CHOICES], ids=lambda file: file.relative_to(CONF).as_posix())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.losses import KL_PLACEMENTS, KlPlacement, check_kl, entropy_bonus, k1, k2, k3, kl_penalty
+from learners.losses import KL_PLACEMENTS, KlPlacement, check_kl, k1, k2, k3, kl_penalty
 from learners.surrogates import Surrogate
 
 POLICY, REFERENCE = torch.tensor([0.7, 0.3], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
@@ -161,28 +161,3 @@ def test_the_ratio_times_k3_off_policy() -> None:
     loss.backward()
     assert logp.grad is not None
     assert (loss.item(), logp.grad.item()) == (pytest.approx(0.030882, abs=1e-6), pytest.approx(0.329744, abs=1e-6))
-
-
-@pytest.mark.parametrize("constant", [0.0, -0.6, 3.0])
-def test_the_entropys_gradient(constant: float) -> None:
-    """H = -0.7 log 0.7 - 0.3 log 0.3 = 0.610864. Its gradient on the first logit is -pi_1 (log pi_1 + H) =
-    -0.7 (-0.356675 + 0.610864) = -0.177932, whatever constant is taken off: towards the middle."""
-    logits = POLICY.log().clone().requires_grad_()
-    logp_BT = logits.log_softmax(0)[:, None]
-    mean_B = torch.full((2,), constant, dtype=torch.float64)
-    (POLICY * entropy_bonus(logp_BT, torch.ones(2, 1), mean_B)).sum().backward()
-    assert logits.grad is not None and logits.grad.tolist() == pytest.approx([-0.177932, 0.177932], abs=1e-6)
-    exact = POLICY.log().clone().requires_grad_()
-    pi = exact.softmax(0)
-    (-(pi * pi.log()).sum()).backward()
-    torch.testing.assert_close(logits.grad, exact.grad)
-
-
-def test_the_entropy_of_padding_and_of_weighed_tokens() -> None:
-    """A token of log-probability -2 with the mean -1: -(-2 + 1) = 1 is its slope, 3 times that where it weighs 3; what
-    is not there has none."""
-    logp = torch.tensor([[-2.0, 0.0]], requires_grad=True)
-    mask, mean = torch.tensor([[True, False]]), torch.tensor([-1.0])
-    for weight, slope in ((None, 1.0), (torch.tensor([[3.0, 3.0]]), 3.0)):
-        found = torch.autograd.grad(entropy_bonus(logp, mask, mean, weight).sum(), logp)[0]
-        assert found.tolist() == [[slope, 0.0]]

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfplay.compose import register_resolvers
 from selfplay.deadline import DeadlinePassed, deadline
+from selfplay.shapes import SHAPES
 from selfplay.testing import check_verifier
+from selfplay.types import Action, Episode, Turn
 from verifiers.equality import Equality, final, plain
 from verifiers.majority import Majority
 from verifiers.sympy_solver import SympySolver
 
+CONF = Path(__file__).resolve().parent.parent / "conf"
 NAN = pytest.approx(math.nan, nan_ok=True)
 
 
@@ -201,3 +211,76 @@ def test_few_votes() -> None:
     shy = Majority(min_votes=3)
     assert vote(shy, ["46", "46"]) == [NAN, NAN] and vote(shy, ["46", "46", "46"]) == [1, 1, 1]
     shy.close()
+
+
+# -- ties --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decided() -> Iterator[Majority]:
+    verifier = Majority(ties="first")
+    yield verifier
+    verifier.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "scores"),
+    [
+        (["46", "46", "47", "47"], [1, 1, 0, 0]),  # SQLM's aabb
+        (["1", "2", "3", "4"], [1, 0, 0, 0]),  # and abcd
+        (["47", "46", "46", "47"], [1, 0, 0, 1]),
+        (["47", "46", "46.0", "92/2", "47", "47"], [1, 0, 0, 0, 1, 1]),
+        (["", "46", "47"], [0, 1, 0]),  # who says nothing is nobody's first
+        (["46", "47", "47"], [0, 1, 1]),  # no tie
+        (["46"], [math.nan]),  # one vote is too few, and no tie
+    ],
+)
+def test_of_tied_answers_the_first_wins(decided: Majority, answers: list[str], scores: list[float]) -> None:
+    assert vote(decided, answers) == pytest.approx(scores, nan_ok=True)
+    assert decided.metrics()["ties"] == vote_is_tied(answers), "and it is counted all the same"
+
+
+def vote_is_tied(answers: Sequence[str]) -> bool:
+    values = Counter({"46.0": "46", "92/2": "46"}.get(answer, answer) for answer in answers if answer)
+    most = values.most_common(2)
+    return len(most) == 2 and most[0][1] == most[1][1]
+
+
+def test_a_tie_that_is_decided_has_a_share(decided: Majority) -> None:
+    vote(decided, ["1", "2", "3", "4"])
+    assert decided.metrics()["share"] == 0.25
+
+
+@pytest.mark.parametrize("word", ["nan", math.nan])
+def test_a_tie_decides_nothing_by_either_spelling(word: Any) -> None:
+    """``verifier.ties=nan`` on the command line is the number."""
+    verifier = Majority(ties=word)
+    assert vote(verifier, ["46", "47"]) == [NAN, NAN]
+    verifier.close()
+
+
+def test_an_unknown_rule_for_ties() -> None:
+    with pytest.raises(ValueError, match=r"ties='frst' is unknown \(did you mean first\?\): use nan or first"):
+        Majority(ties="frst")
+
+
+@pytest.mark.parametrize("name", ["r_zero", "sqlm"])
+def test_the_papers_pay_for_a_split_vote(name: str) -> None:
+    """Two and two, or all different: the experiment's verifier and shape together pay the proposer."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"experiment={name}"])
+    learner = cfg.learner.learner
+    shape = learner.shape if name == "sqlm" else learner.learners.challenger.shape
+    verifier = Majority(ties=cfg.verifier.ties)
+    for answers, rate in ((["46", "46", "47", "47"], 0.5), (["1", "2", "3", "4"], 0.25), (["46"] * 4, 1.0)):
+        scores = vote(verifier, answers)
+        assert fmean(scores) == rate
+        proposal = Turn("challenger", "challenger_0", {}, Action("q"), 0)
+        leaves = [Episode((proposal,), {"challenger": 0.0, "solver": s}, {"query": "q"}, {"score": s}) for s in scores]
+        other = Turn("challenger", "challenger_0", {}, Action("p"), 0)
+        beside = [replace(leaf, turns=(other,), case={"query": "no word alike"}) for leaf in leaves]
+        paid = SHAPES[shape.challenger]()([proposal, other], {proposal: leaves, other: beside})
+        expected = float(rate < 1) if name == "sqlm" else max(0.0, 1 - 2 * abs(rate - 0.5) - 0.5)
+        assert paid == [expected] * 2
+    verifier.close()

@@ -50,6 +50,13 @@ def test_voids_pay_nobody() -> None:
     assert "reward/solver" not in alone and alone["proposals/valid_share"] == 0
 
 
+def test_an_episode_in_which_nobody_spoke_is_no_proposal() -> None:
+    silent = Episode((), {"challenger": 0.0, "solver": 0.0}, {}, {})
+    assert describe([silent])["proposals/valid_share"] == 0
+    assert describe([silent, *tree([[1, 2]])])["proposals/valid_share"] == 1, "one proposal, and it was judged"
+    assert describe([silent, *tree([[1], [math.nan]])])["proposals/valid_share"] == 0.5
+
+
 def test_no_episodes() -> None:
     assert describe([]) == {"episodes": 0.0}
     assert count_tokens([]) == 0

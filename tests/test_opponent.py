@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from learners.opponent import Opponent, scored
+from learners.passes import Passes
 from learners.step import OptimizerStep
 from tests.helpers import make_engine
 from tests.test_policy_gradient import say
@@ -15,7 +16,7 @@ from tests.test_policy_gradient import say
 
 def test_the_opponent_is_taken_anew(tmp_path: Path) -> None:
     engine = make_engine()
-    opponent = Opponent(engine, refresh=2)
+    opponent = Opponent(engine, 2, Passes(engine))
     said = say(engine, ["a", "b"], 1)
     seen = []
     for step in range(5):
@@ -29,7 +30,7 @@ def test_the_opponent_is_taken_anew(tmp_path: Path) -> None:
     assert seen == [True, False, True, False, True] and opponent.age == 1
     opponent.save(tmp_path)
     other = make_engine(seed=9)
-    resumed = Opponent(other, refresh=2)
+    resumed = Opponent(other, 2, Passes(other))
     untouched = [p.detach().clone() for p in other.model.parameters()]
     resumed.load(tmp_path)
     pairs = zip(resumed.engine.model.parameters(), opponent.engine.model.parameters(), strict=True)
@@ -37,7 +38,7 @@ def test_the_opponent_is_taken_anew(tmp_path: Path) -> None:
     assert all(torch.equal(p, q) for p, q in zip(untouched, other.model.parameters(), strict=True))
     assert not any(p.requires_grad for p in resumed.engine.model.parameters())
     with pytest.raises(ValueError, match=r"learner\.refresh=0"):
-        Opponent(engine, refresh=0)
+        Opponent(engine, 0, Passes(engine))
 
 
 def test_scores_come_in_the_order_of_the_words() -> None:

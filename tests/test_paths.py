@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learners.paths import distance, equations, farthest, holds, path, value
+from learners import paths as paths_module
+from learners.edits import AT_ONCE, distances
+from learners.paths import FEW, distance, equations, farthest, holds, path, value
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,79 @@ def test_the_edit_distance_is_the_tables(one: str, other: str) -> None:
         for j, its in enumerate(other, 1):
             row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != its)))
     assert distance(one, other) == row[-1]
+
+
+LENGTHS = [0, 1, 5, 63, 64, 65, 127, 128, 129, 200]
+"""Around the words of 64 letters in which a text is kept."""
+
+
+def some(rng: random.Random, number: int, letters: str = "abc=") -> list[str]:
+    return ["".join(rng.choices(letters, k=rng.choice(LENGTHS))) for _ in range(number)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_at_once_are_as_far_as_each_by_itself(seed: int) -> None:
+    """Windows of any width that begin anywhere, texts of no and of many words, letters that the others have not."""
+    rng = random.Random(seed)
+    texts = [*some(rng, rng.randint(1, 9)), "é漢" * rng.randint(0, 40)]
+    count = len(texts)
+    rows = [rng.randrange(count) for _ in range(rng.randint(1, 6))]
+    starts, width = [rng.randrange(count) for _ in rows], rng.randint(1, count)
+    found = distances(texts, rows, starts, width).tolist()
+    for i, start, row in zip(rows, starts, found, strict=True):
+        assert row == [distance(texts[i], texts[(start + k) % count]) for k in range(width)]
+
+
+def test_rows_go_in_parts_of_so_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = some(random.Random(0), 20)
+    whole = distances(texts, range(20), range(20), 10)
+    assert AT_ONCE > 20 * 10 * 4, "one part"
+    monkeypatch.setattr("learners.edits.AT_ONCE", 70)
+    assert (distances(texts, range(20), range(20), 10) == whole).all()
+
+
+def plainly(texts: list[str], paths: list[tuple[str, ...]]) -> list[int]:
+    """``farthest`` pair by pair."""
+    far = [0] * len(texts)
+    for i, j in combinations(range(len(texts)), 2):
+        if paths[i] != paths[j]:
+            apart = distance(texts[i], texts[j])
+            far[i] += apart
+            far[j] += apart
+    kept: dict[tuple[str, ...], int] = {}
+    for i in sorted(range(len(texts)), key=lambda i: (-far[i], texts[i])):
+        kept.setdefault(paths[i], i)
+    return list(kept.values())
+
+
+@pytest.mark.parametrize("number", [2, FEW - 1, FEW, FEW + 1, 25, 40])
+@pytest.mark.parametrize("shares", [[1], [9, 1], [5, 5], [6, 3, 1], [1] * 30])
+def test_the_farthest_are_those_of_all_pairs(number: int, shares: list[int]) -> None:
+    """One path, one that most have, halves, several, and nearly each its own."""
+    rng = random.Random(number)
+    texts = some(rng, number)
+    paths = [(str(which),) for which in rng.choices(range(len(shares)), shares, k=number)]
+    assert farthest(texts, paths) == plainly(texts, paths)
+
+
+def test_many_texts_are_compared_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 texts have 4,950 pairs: none of them is a call of its own, and of one path alone there is nothing to do."""
+    calls: list[tuple[int, int]] = []
+
+    def counted(texts: list[str], rows: list[int], starts: list[int], width: int) -> object:
+        calls.append((len(rows), width))
+        return distances(texts, rows, starts, width)
+
+    def refused(one: str, other: str) -> int:
+        raise AssertionError("pair by pair")
+
+    monkeypatch.setattr(paths_module, "distances", counted)
+    monkeypatch.setattr(paths_module, "distance", refused)
+    texts = some(random.Random(0), 100)
+    farthest(texts, [(str(i % 60),) for i in range(100)])
+    farthest(texts, [("",)] * 97 + [("a",), ("b",), ("c",)])
+    farthest(texts, [("",)] * 100)
+    assert calls == [(100, 50), (3, 100)]
 
 
 def test_paths_are_ordered_equations() -> None:

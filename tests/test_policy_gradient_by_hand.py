@@ -11,6 +11,7 @@ from torch import Tensor
 from learners.policy_gradient import PolicyGradient
 from models.engine import Engine
 from selfplay.types import Completion, Episode
+from tests.distilling import tables
 from tests.helpers import make_engine
 from tests.test_policy_gradient import QUALITY, SCORE, assert_close, gradient, play
 from tests.test_policy_gradient_variants import moved, weights
@@ -100,18 +101,18 @@ def test_two_epochs_by_hand(kind: str, clip: str, aggregation: str) -> None:
 
 
 def test_the_entropy_by_hand() -> None:
-    """Of the solver's tokens alone: -(log pi - mean) grad log pi, summed, per turn, times the coefficient."""
+    """Of the solver's tokens alone: the entropy of the whole distribution behind each, summed, per turn, times the
+    coefficient."""
     engine = make_engine()
     episodes = play(engine)
     options = {"kl": "none", "lr": 0.0, "max_grad_norm": math.inf}
     plain, _ = gradient(PolicyGradient(engine, **options), episodes)
     found, _ = gradient(PolicyGradient(engine, entropy={"solver": 0.3}, **options), episodes)
     solver = [said for said, _ in turns(episodes)["solver"]]
-    mean = sum(sum(said.logprobs) for said in solver) / sum(len(said.logprobs) for said in solver)
     loss = torch.zeros(())
     for said in solver:
-        logp_T = logps(engine, said)
-        loss = loss + 0.3 / len(solver) * ((logp_T.detach() - mean) * logp_T).sum()
+        table_TV = tables(engine, said).log_softmax(-1)
+        loss = loss + 0.3 / len(solver) * (table_TV.exp() * table_TV).sum()
     loss.backward()
     expected = {name: p.grad + plain[name] for name, p in engine.model.named_parameters() if p.grad is not None}
     assert_close(found, expected, 1e-4)

@@ -258,15 +258,6 @@ def test_saved_and_loaded_it_goes_on_to_the_byte(options: dict[str, Any], tmp_pa
     check_resume(lambda engine: Rejection(engine, lr=1e-3, threshold=0.5, **options), tmp_path)
 
 
-def test_a_round_is_learned_when_it_is_complete() -> None:
-    """Three updates in a round: the third learns the right answers of all."""
-    engine = make_engine()
-    learner = Rejection(engine, lr=1e-3, every=3, epochs=1)
-    told = [learner.update(play(engine, seed=seed)) for seed in range(4)]
-    assert [metrics["steps_skipped"] for metrics in told] == [1, 1, 0, 1] and engine.version == 1
-    assert told[2]["rejection/kept"] + 9 * told[2]["rejection/duplicate_share"] == pytest.approx(9)
-
-
 def test_it_keeps_the_contract() -> None:
     check_learner(Rejection(make_engine()), play(shared_engine()))
 

@@ -42,16 +42,6 @@ def test_who_is_a_row() -> None:
     assert set(by_role(rows_of(unpaid, 0.0, 0.0))) == {"solver"}
 
 
-def test_the_mean_log_probability_is_the_roles_own() -> None:
-    """Tokens of -1 and -3 | -5 and, of words that nobody sampled, none: the mean of three tokens is -3. The latter earn
-    no entropy: their log-probability estimates nothing."""
-    said = [[words(3, 4, logprobs=(-1.0, -3.0)), words(5, logprobs=(-5.0,)), words(6, logprobs=())]]
-    found = rows_of(tree([[1.0, 0.0, 1.0]], None, said, [words(7)]), 0.0, 0.5)
-    solver = by_role(found)["solver"]
-    assert [row.mean_logp for row in solver] == [-3.0] * 3 and [row.entropy for row in solver] == [0.5, 0.5, 0.0]
-    assert by_role(found)["challenger"][0].mean_logp == -0.5
-
-
 @pytest.mark.parametrize("parts", [2, 3, 5])
 def test_minibatches_share_out_every_role(parts: int) -> None:
     everybody = rows(10)

@@ -80,6 +80,8 @@ UNSOUND = {
     ("def f(x):\n    return 'a' * 3000", "1"): "output_limit",
     ("def f(x):\n    return 'a' * 30000", "1"): "output_limit",
     ("def f(x):\n    return __import__('ti' + 'me').perf_counter_ns()", "1"): "differs",  # past the banned words
+    ("def f(x):\n    return list({c * 2 for c in 'abcdefghijkl'})", "1"): "differs",  # by the order of a set
+    ("def f(x):\n    return hash(x)", "'a'"): "differs",
     ("import random\ndef f(x):\n    return random.random()", "1"): "banned",
     ("def f(x):\n    import  time\n    return time.monotonic()", "1"): "banned",
     ("import os.path\ndef f(x):\n    return 1", "1"): "banned",
@@ -107,7 +109,7 @@ def test_a_banned_word_is_a_word(jail: Runner, word: str) -> None:
 def test_the_second_run_is_what_tells(jail: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a program finds to differ by: one output in the first run, another in the second, is no proposal."""
     runs = iter([[Ran(("1",))], [Ran(("2",))]])
-    monkeypatch.setattr(jail, "run", lambda calls: next(runs))
+    monkeypatch.setattr(jail, "run", lambda calls, again=False: next(runs))
     assert fault(jail, "def f(x):\n    return x + 0") == "differs"
 
 
@@ -117,9 +119,11 @@ def test_a_proof_is_found_once_but_never_kept_where_the_sandbox_failed(
     call = ("def f(x):\n    return x * 7", ("6",))
     asked: list[Any] = []
     run = jail.run
-    monkeypatch.setattr(jail, "run", lambda calls: asked.append(calls) or [Ran(fault="infra")] * len(calls))
+    monkeypatch.setattr(
+        jail, "run", lambda calls, again=False: asked.append(calls) or [Ran(fault="infra")] * len(calls)
+    )
     assert jail.prove([call, call])[1].fault == "infra" and len(asked) == 2
-    monkeypatch.setattr(jail, "run", lambda calls: asked.append(calls) or run(calls))
+    monkeypatch.setattr(jail, "run", lambda calls, again=False: asked.append(calls) or run(calls, again))
     assert jail.prove([call])[0].outputs == ("42",) and jail.prove([call])[0].outputs == ("42",)
     assert [len(calls) for calls in asked[2:]] == [1, 1, 0, 0], "two runs, then none"
 
@@ -227,13 +231,13 @@ def test_an_induction_without_good_inputs_is_not_sound(jail: Runner, slots: dict
 def test_the_sandboxs_own_fault_is_nan(jail: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [case("deduction", "3"), case("abduction", "1, 2"), case("deduction", "4", program="def f(): random")]
     broken = Runner(workers=1)
-    monkeypatch.setattr(broken, "run", lambda calls: [Ran(fault="infra")] * len(calls))
+    monkeypatch.setattr(broken, "run", lambda calls, again=False: [Ran(fault="infra")] * len(calls))
     for verifier in (Triplets(broken), ValidTriplet(broken)):
         scores = verifier(cases)
         assert math.isnan(scores[0]) and math.isnan(scores[1]) and scores[2] == 0.0, "a banned word needs no sandbox"
     half = Runner(workers=1)
     monkeypatch.setattr(half, "prove", jail.prove)
-    monkeypatch.setattr(half, "run", lambda calls: [Ran(fault="infra")] * len(calls))
+    monkeypatch.setattr(half, "run", lambda calls, again=False: [Ran(fault="infra")] * len(calls))
     monkeypatch.setattr(half, "same", lambda pairs: [None] * len(pairs))
     assert all(math.isnan(score) for score in Triplets(half)(cases[:2])) and ValidTriplet(half)(cases[:2]) == [1.0, 1.0]
 

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from inspect import signature
 from typing import Any, cast
 
 from selfplay.compose import ConfigError, targets
 from selfplay.types import Verifier
 from verifiers.isolated import isolate
+from verifiers.slots import ours
 
 
 def assemble(
@@ -30,7 +30,7 @@ def assemble(
     members assembled one by one. ``build`` makes an object of a node; ``memory_mib`` bounds each worker. Raises
     ``ConfigError``."""
     target = str(node.get("_target_", ""))
-    kind = _ours(target)
+    kind = ours(target)
     if getattr(kind, "composite", False):
         members = {
             key: assemble(cast("dict[str, Any]", value), build, allow=allow, memory_mib=memory_mib)
@@ -62,14 +62,3 @@ def _refuse_parts(node: Mapping[str, Any], kind: object | None) -> None:
             f"verifier={name} is one verifier and takes no part {parts[0]!r}; several sit side by side in a panel: "
             f"verifier=panel verifier/parts=[{name},<another>@{parts[0]}]"
         )
-
-
-def _ours(target: str) -> object | None:
-    """The class, if it is one of ours: a user's module is imported in the worker and not here."""
-    package, _, name = target.rpartition(".")
-    if package.split(".")[0] != "verifiers":
-        return None
-    try:
-        return getattr(import_module(package), name, None)
-    except ImportError:
-        return None  # `build` says what is wrong with it

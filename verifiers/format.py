@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 
 def text_of(case: Mapping[str, str], slot: str) -> str:
@@ -26,6 +27,8 @@ class Format:
     A pattern may need time exponential in the text, so the verifier belongs in a process that can be killed, where a
     panel puts it. Raises ``ValueError`` for a pattern that is none, saying where.
     """
+
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"slot": ()}
 
     def __init__(self, pattern: str = r"\S(?:.*\S)?", slot: str = "answer", full: bool = True) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from verifiers.format import text_of
 
@@ -22,6 +22,8 @@ class Length:
     text scores 0 always. Blanks around the text do not count, so that a text cannot be padded into the band. ``unit``
     is ``characters`` (code points), ``words`` (runs without white space) or ``lines`` (blank ones inside count).
     """
+
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"slot": ()}
 
     def __init__(
         self,

@@ -97,23 +97,28 @@ class Runner:
             cpu_s=cpu_s, memory_mib=memory_mib, value_bytes=6 * MAX_OUTPUT + 2
         )  # a character takes six at most, as JSON
         self.sandbox = Sandbox(backend, workers=workers, limits=limits)
+        self._other = Sandbox(backend, workers=workers, limits=limits, hash_seed=1)  # its workers start when needed
         self._proofs: OrderedDict[Call, Ran] = OrderedDict()
         self._lock = threading.Lock()
 
-    def run(self, calls: Sequence[Call]) -> list[Ran]:
-        """Run each once, in a jail of its own."""
+    def run(self, calls: Sequence[Call], again: bool = False) -> list[Ran]:
+        """Run each once, in a jail of its own; ``again`` with other hashes of texts, so another order of sets."""
+        sandbox = self._other if again else self.sandbox
         distinct = [call for call in dict.fromkeys(calls) if len(call[0]) <= MAX_SOURCE]
         programs = [Program(source + _DRIVER, _CALLED, tuple([text] for text in texts)) for source, texts in distinct]
-        ran = dict(zip(distinct, map(_ran, self.sandbox.run_many(programs)), strict=True))
+        ran = dict(zip(distinct, map(_ran, sandbox.run_many(programs)), strict=True))
         return [ran.get(call, Ran(fault="rejected")) for call in calls]
 
     def prove(self, calls: Sequence[Call]) -> list[Ran]:
-        """What proposed programs give, if they are sound: no banned word, the same from two runs, and not None."""
+        """What proposed programs give, if they are sound: no banned word, the same from two runs, and not None.
+
+        The two runs differ in the hashes of texts: what goes by the order of a set of texts does not give the same.
+        """
         with self._alone():
             fresh = [call for call in dict.fromkeys(calls) if call not in self._proofs]
             proofs = {call: Ran(fault="banned") for call in fresh if _BANNED.search(call[0])}
             todo = [call for call in fresh if call not in proofs]
-            for call, once, again in zip(todo, self.run(todo), self.run(todo), strict=True):
+            for call, once, again in zip(todo, self.run(todo), self.run(todo, again=True), strict=True):
                 proofs[call] = _agreed(once, again)
             told = [proofs[call] if call in proofs else self._proofs[call] for call in calls]
             self._proofs |= {call: proof for call, proof in proofs.items() if proof.fault != "infra"}
@@ -133,6 +138,7 @@ class Runner:
     def close(self) -> None:
         """End the sandbox's workers; a later call starts new ones."""
         self.sandbox.close()
+        self._other.close()
 
     @contextmanager
     def _alone(self) -> Generator[None, None, None]:

@@ -7,9 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+from selfplay.compose import did_you_mean
 from selfplay.deadline import check
 from verifiers.equality import Equality, Tally, final, plain
 from verifiers.sympy_solver import SympySolver
+
+TIES = ("nan", "first")
 
 
 class Majority:
@@ -17,7 +20,9 @@ class Majority:
 
     The pseudo-label of test-time reinforcement learning (arXiv 2504.16084) and R-Zero (2508.05004). Two answers are of
     one class when the maths verifier says so, or, where it cannot tell, by their words (``verifiers/equality.py``). A
-    vote that is tied, or has fewer than ``min_votes`` voters, decides nothing: nan for whoever voted.
+    vote with fewer than ``min_votes`` voters decides nothing: nan for whoever voted. So does one that is tied, unless
+    ``ties`` is ``first``: then the class wins whose first answer stands first in the call, so that R-Zero's Challenger
+    and the proposer of Self-Questioning Language Models (2508.03682) are paid for a split vote, which both are to find.
 
     An answer that says nothing (blank, no letter or digit, a thought that never ends, the question said back) has no
     vote and scores 0; so does one that mathematics cannot read when ``maths_only`` is set. The query's sealed
@@ -31,11 +36,19 @@ class Majority:
     runs_in: ClassVar[Literal["thread"]] = "thread"
 
     def __init__(
-        self, min_votes: int = 2, maths_only: bool = False, deadline: float = 2.0, memory_mib: int = 1024
+        self,
+        min_votes: int = 2,
+        maths_only: bool = False,
+        deadline: float = 2.0,
+        memory_mib: int = 1024,
+        ties: str = "nan",
     ) -> None:
         if min_votes < 1:
             raise ValueError(f"min_votes={min_votes} must be at least 1.")
-        self._min_votes, self._maths_only = min_votes, maths_only
+        named = str(ties)  # on the command line ties=nan is the number
+        if named not in TIES:
+            raise ValueError(f"ties={ties!r} is unknown{did_you_mean(named, TIES)}: use {' or '.join(TIES)}.")
+        self._min_votes, self._maths_only, self._first_wins = min_votes, maths_only, named == "first"
         self._maths = SympySolver(deadline=deadline, memory_mib=memory_mib)
         self._equality = Equality(self._maths)
         self._tally = Tally("ties", "too_few_votes", "says_nothing")
@@ -78,8 +91,9 @@ class Majority:
         for text, number in votes.items():
             sizes[named[text]] += number
         (winner, most), *others = sizes.most_common(2)
-        if others and others[0][1] == most:
+        if others and others[0][1] == most:  # of equals `most_common` has the one first that was counted first
             self._tally.counts["ties"] += 1
-            return dict.fromkeys(votes, math.nan)
+            if not self._first_wins:
+                return dict.fromkeys(votes, math.nan)
         self._tally.shares.append(most / voters)
         return {text: float(named[text] == winner) for text in votes}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from selfplay.archive import Archive
 from verifiers.format import text_of
@@ -29,6 +30,8 @@ class Novelty:
     Everything random comes from ``seed``. The archive travels in checkpoints as numbers. Raises ``ImportError`` without
     ``datasketch``.
     """
+
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"slot": ()}
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class Pairwise:
     """
 
     runs_in: ClassVar[Literal["main"]] = "main"
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"against": (SIBLINGS,)}
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from selfplay.seeds import derive
@@ -51,6 +51,7 @@ class Preference:
     """
 
     runs_in: ClassVar[Literal["main"]] = "main"
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"against": ()}
 
     def __init__(
         self,

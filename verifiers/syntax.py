@@ -42,6 +42,7 @@ class Syntax:
     """
 
     runs_in: ClassVar[Literal["worker", "thread", "main"]] = "thread"
+    slot_keys: ClassVar[Mapping[str, Sequence[str]]] = {"slot": ()}
 
     def __init__(
         self,

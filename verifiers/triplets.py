@@ -48,8 +48,9 @@ class ValidTriplet(_Judge):
     """1 for a sound proposal, 0 for one that is not: the part that a data gate and a Challenger's shape go by.
 
     Sound is a ``program`` without banned words (``verifiers.literals.BANNED``) whose ``f`` gives, on every input of the
-    task, the same literal in two runs, and not None; for ``induction`` there must be inputs on both sides. nan where
-    there is no program, and where the sandbox could not tell. ``runner`` is a ``verifiers.literals.Runner``.
+    task, the same literal in two runs (whose hashes of texts differ), and not None; for ``induction`` there must be
+    inputs on both sides. nan where there is no program, and where the sandbox could not tell. ``runner`` is a
+    ``verifiers.literals.Runner``.
     """
 
     def __call__(self, cases: Sequence[Case]) -> list[float]:

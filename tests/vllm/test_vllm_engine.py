@@ -61,6 +61,16 @@ def test_seeds(engine: VllmEngine) -> None:
     assert [one.token_ids for one in other] != [one.token_ids for one in said]
 
 
+def test_many_prompts_at_once(engine: VllmEngine) -> None:
+    """More prompt tokens than vLLM reads in one step: no prompt may be cut in two, for a CPU's generator cannot take
+    back the number that vLLM draws for the first half."""
+    crowd = [chat(f"{number} * 7 = ? " * 12) for number in range(100)]
+    said = engine.generate(crowd, temperature=1.0, top_p=1.0, max_tokens=2, seeds=range(len(crowd)))
+    assert sum(len(one.prompt_ids) for one in said) > 8192
+    alone = engine.generate(crowd[70:71], temperature=1.0, top_p=1.0, max_tokens=2, seeds=[70])
+    assert alone[0].token_ids == said[70].token_ids
+
+
 def test_a_real_update_arrives(engine: VllmEngine) -> None:
     """After a step that changes the words, and after one so small (lr 1e-6) that rounding in bfloat16 would hide it."""
     before = sample(engine, temperature=0.0)

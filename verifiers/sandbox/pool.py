@@ -31,15 +31,15 @@ _log = logging.getLogger(__name__)
 class Pool:
     """At most ``size`` workers of one back end, started when first needed and shared by the threads that call."""
 
-    def __init__(self, backend: Backend, program: str, size: int) -> None:
-        self.backend, self.program, self.size = backend, program, size
+    def __init__(self, backend: Backend, program: str, size: int, hash_seed: int = 0) -> None:
+        self.backend, self.program, self.size, self.hash_seed = backend, program, size, hash_seed
         self._idle: list[Worker] = []
         self._free = size
         self._changed = threading.Condition()
         self._owner = os.getpid()
 
     def fresh(self) -> Worker:
-        return Worker(self.backend.name, self.program, self.backend.prefix(), self.backend.user())
+        return Worker(self.backend.name, self.program, self.backend.prefix(), self.backend.user(), self.hash_seed)
 
     def run_many(self, programs: Sequence[Program], limits: Limits) -> list[Result]:
         """See ``Sandbox.run_many``."""

@@ -20,13 +20,19 @@ class Sandbox:
     """Runs programs that strangers wrote. ``backend``: "auto" takes the strongest that holds here, or one by name.
 
     ``workers`` processes (by default one for each core that this process may use) are started when first needed. Any
-    thread may call; calls share the workers. ``program`` names the language (``zygote.PROGRAMS``). Raises
+    thread may call; calls share the workers. ``program`` names the language (``zygote.PROGRAMS``). ``hash_seed`` is
+    that of Python's texts: the order of a set of texts is the same in every run, and another with another seed. Raises
     ``SandboxUnavailable`` where no back end holds. A call raises ``SandboxError`` where workers do not start, and
     ``DeadlinePassed`` under a ``selfplay.deadline`` that passes.
     """
 
     def __init__(
-        self, backend: str = "auto", workers: int | None = None, limits: Limits | None = None, program: str = "python"
+        self,
+        backend: str = "auto",
+        workers: int | None = None,
+        limits: Limits | None = None,
+        program: str = "python",
+        hash_seed: int = 0,
     ) -> None:
         if program not in PROGRAMS:
             raise ValueError(f"program={program!r} is unknown: {', '.join(PROGRAMS)}")
@@ -38,7 +44,7 @@ class Sandbox:
             _log.warning("unsafe_local: programs that a model wrote run as you, with your files and your network")
         self.workers = workers or len(os.sched_getaffinity(0))
         self.limits = limits or Limits()
-        self._pool = Pool(chosen, program, self.workers)
+        self._pool = Pool(chosen, program, self.workers, hash_seed)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     def run(

@@ -37,7 +37,9 @@ class WorkerLost(SandboxError):
 class Worker:
     """One worker process. Not for sharing between threads; in a fork of its owner it is closed, and left alone."""
 
-    def __init__(self, mode: str, program: str, prefix: Sequence[str] = (), user: int | None = None) -> None:
+    def __init__(
+        self, mode: str, program: str, prefix: Sequence[str] = (), user: int | None = None, hash_seed: int = 0
+    ) -> None:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.log: IO[bytes] = open(os.memfd_create("sandbox-log"), "w+b")  # noqa: SIM115 - lives as long as the worker
         # As -I, less -E: the environment is only what stands here, and hashes are to be the same in every run.
@@ -45,7 +47,7 @@ class Worker:
         other: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         with theirs:
             self.child = subprocess.Popen(
-                [*prefix, *words], **other, env={"PYTHONHASHSEED": "0"}, cwd="/", stdin=subprocess.DEVNULL,
+                [*prefix, *words], **other, env={"PYTHONHASHSEED": str(hash_seed)}, cwd="/", stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=self.log, pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
         self.link.setblocking(False)

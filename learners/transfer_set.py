@@ -1,4 +1,5 @@
-"""The words that a student learns from a teacher: its own, or somebody else's, and how the teacher is told of them."""
+"""The transfer set of a distillation (arXiv 1503.02531): the words on which a student learns from a teacher, its own or
+somebody else's, and how the teacher is told of them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TransferSet:
     """Makes lessons of the turns of ``role``; every token of a step weighs the same.
 
     With probability ``own`` a turn teaches what the student itself said in it, else what somebody else said: the words

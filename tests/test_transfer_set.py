@@ -25,14 +25,14 @@ def test_lmbda_is_the_share_of_own_words() -> None:
     (game, *_) = own(engine)
     episodes = [dataclasses.replace(game, turns=(turn,)) for turn in turns]
     learner = make("gkd", engine, lmbda=0.3)
-    chosen = [{lesson.said for lesson in learner.lessons(episodes, step)[0]} & set(said) for step in (0, 0, 1)]
+    chosen = [{lesson.said for lesson in learner.transfer(episodes, step)[0]} & set(said) for step in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
     assert 92 <= len(chosen[0]) <= 148
-    assert learner.lessons(episodes, 0)[1]["distill/own"] == len(chosen[0]) / 400
+    assert learner.transfer(episodes, 0)[1]["distill/own"] == len(chosen[0]) / 400
     other = make("gkd", engine, lmbda=0.3, seed=1)
-    assert {lesson.said for lesson in other.lessons(episodes, 0)[0]} & set(said) != chosen[0]
+    assert {lesson.said for lesson in other.transfer(episodes, 0)[0]} & set(said) != chosen[0]
     for lmbda, share in ((0.0, 0.0), (1.0, 1.0)):
-        assert make("gkd", engine, lmbda=lmbda).lessons(episodes, 0)[1]["distill/own"] == share
+        assert make("gkd", engine, lmbda=lmbda).transfer(episodes, 0)[1]["distill/own"] == share
 
 
 def test_a_student_that_says_nothing_teaches_nothing() -> None:
@@ -42,17 +42,17 @@ def test_a_student_that_says_nothing_teaches_nothing() -> None:
     (game, *_) = own(engine)
     silent = dataclasses.replace(game, turns=(Turn("solver", "solver_0", chat("question"), nothing, 0),))
     for learner in (make("gkd", engine, lmbda=1.0, text=None), make("on_policy", engine)):
-        assert learner.lessons([silent], 0)[0] == []
+        assert learner.transfer([silent], 0)[0] == []
 
 
 def test_a_threshold_keeps_what_was_judged_well() -> None:
     """Scores 1, 0, nan, .5: two of the three that count reach .5; a void game teaches nothing in any case."""
     engine = make_engine()
     episodes = games([None] * 4, [1.0, 0.0, math.nan, 0.5])
-    lessons, metrics = make("sequence", engine, threshold=0.5).lessons(episodes, 0)
+    lessons, metrics = make("sequence", engine, threshold=0.5).transfer(episodes, 0)
     assert [lesson.said.text for lesson in lessons] == ["1"], "two equal ones are one"
     assert metrics["distill/kept"] == pytest.approx(2 / 3)
-    assert len(make("sequence", engine).lessons(episodes, 0)[0]) == 2
+    assert len(make("sequence", engine).transfer(episodes, 0)[0]) == 2
     skipped = make("sequence", engine, threshold=2.0).update(episodes)
     assert skipped["steps_skipped"] == 1 and engine.version == 0
 
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_left_out_and_counted() -> None:
     """512 positions, one letter each: a lesson of 600 letters does not fit; told more, the teacher has less room."""
     engine = make_engine()
     episodes = games([None] * 4, moves=["x" * 600, "y", "y", "y"])
-    _, metrics = Distill(engine).lessons(episodes, 0)
+    _, metrics = Distill(engine).transfer(episodes, 0)
     assert metrics["distill/too_long"] == 1
     learner = make("on_policy", engine, told="{query} " + "z" * 600)
     metrics = learner.update(own(engine))
@@ -73,7 +73,7 @@ def test_a_teacher_may_be_told_more() -> None:
     engine = make_engine()
     learner = make("gkd", engine, engine, told="{query} ({lesson})", lmbda=1.0, lr=0.0, max_grad_norm=math.inf)
     episodes = own(engine)
-    lessons, _ = learner.lessons(episodes, 0)
+    lessons, _ = learner.transfer(episodes, 0)
     told = {lesson.said: lesson.shown for lesson in lessons}
     parts = []
     for episode in episodes:
