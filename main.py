@@ -192,9 +192,10 @@ def show_choices(cfg: DictConfig) -> None:
 def doctor(cfg: DictConfig) -> None:
     """What holds on this machine, and what would be slow."""
     from selfplay.doctor import examine
+    from selfplay.machine import threads_asked
     from verifiers.sandbox import probe
 
-    examine(probe, cfg.run_dir or "runs", cfg.runtime.threads)
+    examine(probe, cfg.run_dir or "runs", cfg.runtime.threads or threads_asked())
 
 
 def seat_players(cfg: DictConfig) -> Table:
@@ -246,8 +247,9 @@ def set_threads(cfg: DictConfig) -> None:
     """As many CPU threads as told, or as many as this process has cores: never torch's own guess."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cfg.runtime.threads or cores)
+    from selfplay.machine import cores_usable, threads_asked
+
+    torch.set_num_threads(cfg.runtime.threads or threads_asked() or cores_usable())
 
 
 def run_name() -> str:

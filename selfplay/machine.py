@@ -62,10 +62,20 @@ class Machine:
         return min(self.cores_usable, self.quota or self.cores_usable)
 
 
+def threads_asked() -> int:
+    """CPU threads that the environment asks for by OMP_NUM_THREADS, as torch reads it; 0 where it does not."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # more numbers: of nested regions
+    return int(asked) if asked.isdecimal() else 0
+
+
+def cores_usable() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def look(folder: Path, proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> Machine:
     """This machine; ``folder`` is where runs are written, or will be."""
     seen = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     table = _memory(proc / "meminfo")
     bound = _bytes(cgroup)
     memory = min((size for size in (table.get("MemTotal"), bound) if size is not None), default=None)
@@ -74,7 +84,7 @@ def look(folder: Path, proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> Ma
         folder = folder.absolute().parent
     return Machine(
         cores_seen=seen,
-        cores_usable=usable,
+        cores_usable=cores_usable(),
         quota=_quota(cgroup),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         memory=memory,

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, PreTrainedModel
 
 from models import sampler as sampler_module
@@ -51,32 +50,6 @@ def prompts_read(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[int]:
 def sample(engine: Engine, users: list[str], system: str = "", temperature: float = 1.0, max_tokens: int = 24):
     asked = [{"system": system, "user": user} for user in users]
     return engine.generate(asked, seeds=range(len(asked)), temperature=temperature, top_p=1.0, max_tokens=max_tokens)
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the elements of the largest tensor that an operator gave, views included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (list, tuple)) else [out]:
-            self.elements = max(self.elements, tensor.numel() if isinstance(tensor, torch.Tensor) else 0)
-        return out
-
-
-def test_the_head_is_read_once_for_all_prompts(engine: Engine) -> None:
-    """Weights without gradient times a view of the last positions would be a batch of products, each with a copy of the
-    head: at 60M parameters and a vocabulary of 32,000 that took 450 times as long in bfloat16."""
-    model = engine.snapshot().model
-    head = model.get_output_embeddings().weight.numel()
-    prompts = [tuple(range(row, row + 9)) for row in range(12)]
-    with Largest() as largest:
-        ready = prefill(model, prompts, 0)
-    assert len(ready.logits_UV) == 12
-    assert largest.elements < 12 * head
 
 
 def assert_same(one, other, tolerance: float = 1e-4) -> None:

@@ -17,7 +17,7 @@ import pytest
 from selfplay import doctor
 from selfplay.compose import ROOT, ConfigError
 from selfplay.doctor import ADDS, GIB, Finding
-from selfplay.machine import Machine, import_apart, look, look_at_torch
+from selfplay.machine import Machine, import_apart, look, look_at_torch, threads_asked
 from selfplay.plugins import Plugin
 
 LAPTOP = Machine(
@@ -252,3 +252,9 @@ def test_what_keeps_sparring_from_running_is_its_exit(
         doctor.examine(None, tmp_path)
     printed = capsys.readouterr().out
     assert re.search(r"^FATAL +torch", printed, re.MULTILINE) and "sandbox" in printed
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, 0), ("", 0), ("3", 3), ("4,2", 4), (" 2 ", 2), ("many", 0)])
+def test_the_environment_may_ask_for_threads(monkeypatch: pytest.MonkeyPatch, asked: str | None, threads: int) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS") if asked is None else monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert threads_asked() == threads
