@@ -201,7 +201,7 @@ def doctor(cfg: DictConfig) -> None:
 def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
-    from selfplay.gate import open_gate
+    from selfplay.gate import gate_node, open_gate
     from selfplay.table import Examination, Table, check_fit
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
@@ -212,7 +212,7 @@ def seat_players(cfg: DictConfig) -> Table:
         cfg.model.update(dtype=engine.precision, device=str(engine.device), batch_tokens=engine.batch_tokens)
     game = build(cfg.env, cfg.allow)
     check_slots(resolved(cfg.verifier), game.slots)
-    check_slots(resolved(cfg.gate or {}), game.slots, "gate")
+    check_slots(gate_node(cfg), game.slots, "gate")
     panel = seat_verifier(cfg, cfg.verifier)
     check_fit(game, panel, cfg.branch)
     players = {role: build(node, cfg.allow) for role, node in merge_seats(cfg, game.roles).items()}

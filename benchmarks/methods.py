@@ -90,7 +90,7 @@ def run(method: str, seed: int, options: Any) -> dict[str, Any]:
     start = "tiny"
     if method in AFTER:
         start = str(checkpoint(options.runs / f"{AFTER[method]}-{options.tokens}-{seed}"))
-        words.append(f"model.path={start}")
+        words.append(f"model.path='{start}'")
     steps = max(2, round(options.tokens / tokens_per_step(words, seed, options.runs / f".probe-{folder.name}")))
     summary = complete(folder, [*words, f"seed={seed}", f"steps={steps}", "exam.every=1000000"])
     first = next(row for row in read(folder / "metrics.jsonl") if row.get("eval/heldout_accuracy") is not None)
@@ -113,7 +113,7 @@ def win_rate(folder: Path, start: str, seed: int, questions: int) -> float:
         duel,
         [
             "env=duel", "verifier=pairwise", "verifier.against=baseline", "learner=frozen", "steps=1", f"seed={seed}",
-            f"model.path={checkpoint(folder)}", f"rival.engine={JUDGE.replace('PATH', start)}",
+            f"model.path='{checkpoint(folder)}'", f"rival.engine={JUDGE.replace('PATH', start)}",
             f"verifier.engine={JUDGE.replace('PATH', 'tiny')}", f"branch.challenger={questions}", "exam.path=null",
             f"+seats.challenger={{_target_: agents.dataset.Dataset, path: '{EXAM}', says: '{{query}}', seed: {seed}, "
             "limit: null}",

@@ -11,15 +11,16 @@ from gymnasium.spaces import Dict
 
 from envs import shipped
 from envs.game import LanguageGame
-from envs.matching import MATCHES, names, plain, says
+from envs.matching import MATCHES, names, opens, plain, says
 from envs.script import GameError, Line, nearest
 from envs.spaces import AnyText
 
 ANNOUNCES = r"\bi know the word\b\W*it(?: is|['’]s)\b(?P<guess>[^.!?]*)"
-"""How the Defender announces a guess, in small letters: case counts for nothing."""
+"""How the Defender announces a guess, which ends with its sentence, or with the word if that has stops of its own."""
 
 BREACHES = ("loses", "void")
-_DEALT = r"\s*(?P<word>[^\n]*?\w[^\n]*?)\s*(?P<history>)(?P<rounds>)(?P<winner>)(?P<ending>)"
+_DEALT = r"\s*+(?P<word>(?=[^\n\w]*\w)[^\n]*(?<!\s))\s*(?P<history>)(?P<rounds>)(?P<winner>)(?P<ending>)"
+"""A line with a letter or digit, and none beside it; read in linear time, for a dealer may be a model that runs on."""
 
 
 class Taboo(LanguageGame):
@@ -31,8 +32,9 @@ class Taboo(LanguageGame):
     blank, and ``ending`` is ``said``, ``right guess``, ``wrong guess``, ``breach`` or ``tie``: a verifier reads them.
 
     ``match``, ``words`` or ``letters``, is how the word is found (``envs.matching``). ``announces`` is an expression
-    with a group ``guess``. ``turns`` are the dealer's, who says ``word``, the Attacker's and the Defender's, who may be
-    told ``rounds``, ``history`` (all that was said) and what both said last. Raises ``GameError``.
+    with a group ``guess``; case counts for nothing. ``turns`` are the dealer's, who says ``word``, the Attacker's and
+    the Defender's, who may be told ``rounds``, ``history`` (all that was said) and what both said last. Raises
+    ``GameError``.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Taboo(LanguageGame):
         for key, value, known in (("match", match, MATCHES), ("breach", breach, BREACHES)):
             if value not in known:
                 raise GameError(f"{key}={value!r} is unknown{nearest(value, known)}: use {' or '.join(known)}")
-        if rounds < 1:
-            raise GameError(f"rounds={rounds}: taboo has at least one round")
+        if type(rounds) is not int or rounds < 1:
+            raise GameError(f"rounds={rounds}: taboo has a whole number of rounds, at least one")
+        if self.script[1].role == self.script[2].role:
+            raise GameError(f"turns[2].role={self.script[2].role} is the Attacker's: the winner is told by the role")
         if "word" in self.script[2].fields():
             raise GameError(f"turns[2]: {self.script[2].role} is told {{word}}, which must be kept from it")
         self.rounds, self.match, self.breach = rounds, match, breach
@@ -89,7 +93,7 @@ class Taboo(LanguageGame):
             breach = said or guess is not None
             return (defence.role if self.breach == "loses" else "", "breach") if breach else ("", "")
         if guess is not None:
-            right = names(guess["guess"], word, self.match)
+            right = names(guess["guess"], word, self.match) or opens(move[guess.start("guess") :], word)
             return (defence.role, "right guess") if right else (attack.role, "wrong guess")
         if said:
             return attack.role, "said"
@@ -104,7 +108,7 @@ class Taboo(LanguageGame):
 
 def _announces(pattern: str) -> re.Pattern[str]:
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(pattern, re.IGNORECASE)  # what was said comes in small letters
     except re.error as error:
         raise GameError(f"announces={pattern!r} is not a regular expression: {error}") from error
     if "guess" not in compiled.groupindex:

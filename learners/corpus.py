@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.engine import Engine
 from selfplay.seeds import derive
@@ -16,6 +16,17 @@ from selfplay.types import Completion
 
 _PIECE = 1 << 20
 """Characters that are tokenised at once: a file of any size takes little memory beyond its tokens."""
+
+
+class Keys(NamedTuple):
+    """What a configuration calls the arguments of a corpus, for the sentence about a wrong one."""
+
+    path: str = "learner.corpus"
+    says: str = "learner.corpus_says"
+    context: str = "learner.context"
+
+
+_KEYS = Keys()
 
 
 class Corpus:
@@ -30,26 +41,31 @@ class Corpus:
     """
 
     def __init__(
-        self, path: str | Path, engine: Engine, *, says: str | None = None, context: int = 128, seed: int = 0
+        self,
+        path: str | Path,
+        engine: Engine,
+        *,
+        says: str | None = None,
+        context: int = 128,
+        seed: int = 0,
+        keys: Keys = _KEYS,
     ) -> None:
         most = getattr(engine.model.config, "max_position_embeddings", None)
         if context < 1 or (most is not None and context > most):
-            raise ValueError(f"learner.context={context} must be 1 or more, and {engine.name!r} has {most} positions")
+            raise ValueError(f"{keys.context}={context} must be 1 or more, and {engine.name!r} has {most} positions")
         file = Path(path).expanduser()
         if says is not None and file.suffix != ".jsonl":
-            raise ValueError(
-                f"learner.corpus_says={says!r} is for rows, and {file.name} is a text: name a .jsonl, or null"
-            )
+            raise ValueError(f"{keys.says}={says!r} is for rows, and {file.name} is a text: name a .jsonl, or null")
         if not file.is_file():
-            raise FileNotFoundError(f"learner.corpus={str(path)!r}: there is no such file")
+            raise FileNotFoundError(f"{keys.path}={str(path)!r}: there is no such file")
         self._context, self._seed, self._drawn, self._epoch = context, seed, 0, -1
         self._order: list[int] = []
         try:
-            self._stream, self._chats = _read(file, engine, context, says)
+            self._stream, self._chats = _read(file, engine, context, says, keys)
         except UnicodeDecodeError as error:
-            raise ValueError(f"learner.corpus={str(path)!r} is not UTF-8: it is a text file, or JSONL") from error
+            raise ValueError(f"{keys.path}={str(path)!r} is not UTF-8: it is a text file, or JSONL") from error
         if not len(self):
-            raise ValueError(f"learner.corpus={str(path)!r} holds nothing to predict")
+            raise ValueError(f"{keys.path}={str(path)!r} holds nothing to predict")
 
     def __len__(self) -> int:
         """Windows in an epoch."""
@@ -95,7 +111,9 @@ class Corpus:
         return digest.hexdigest()
 
 
-def _read(file: Path, engine: Engine, context: int, says: str | None) -> tuple[array[int], list[Completion]]:
+def _read(
+    file: Path, engine: Engine, context: int, says: str | None, keys: Keys
+) -> tuple[array[int], list[Completion]]:
     """The stream of a file's tokens, and its chats."""
     stream, chats = array("i"), list[Completion]()
     if file.suffix != ".jsonl":
@@ -106,13 +124,13 @@ def _read(file: Path, engine: Engine, context: int, says: str | None) -> tuple[a
     end = [engine.tokenizer.eos_token_id] if engine.tokenizer.eos_token_id is not None else []
     for place, row in _rows(file):
         if says is not None:
-            stream.extend(_tokens(engine, _fill(says, row, place)))
+            stream.extend(_tokens(engine, _fill(says, row, place, keys)))
         elif isinstance(row.get("text"), str):
             stream.extend([*_tokens(engine, row["text"]), *end])
         elif isinstance(row.get("prompt"), str) and isinstance(row.get("reference"), str):
             chats.append(engine.encode({"system": "", "user": row["prompt"]}, row["reference"]))
             if len(chats[-1].prompt_ids) + len(chats[-1].token_ids) > context + 1:
-                raise ValueError(f"{place}: the chat is longer than learner.context={context} tokens")
+                raise ValueError(f"{place}: the chat is longer than {keys.context}={context} tokens")
         else:
             raise ValueError(f"{place}: a row has the column 'text', or 'prompt' and 'reference', as text")
     return stream, chats
@@ -124,11 +142,11 @@ def _tokens(engine: Engine, text: str) -> list[int]:
     return list(made["input_ids"])
 
 
-def _fill(says: str, row: dict[str, Any], place: str) -> str:
+def _fill(says: str, row: dict[str, Any], place: str, keys: Keys) -> str:
     try:
         return says.format_map(row)
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{place}: learner.corpus_says={says!r} may name {', '.join(row)} and no more") from error
+        raise ValueError(f"{place}: {keys.says}={says!r} may name {', '.join(row)} and no more") from error
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from learners.corpus import Corpus
+from learners.corpus import Corpus, Keys
 from models.engine import Engine
 from selfplay.compose import did_you_mean
 from selfplay.types import Completion
 
 _KEYS = ("corpus", "weight", "batch", "says", "context")
+_CALLED = Keys("learner.sft.corpus", "learner.sft.says", "learner.sft.context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Imitation:
         if not weight > 0 or batch < 1:
             raise ValueError(f"learner.sft: weight={weight} must be above 0, and batch={batch} at least 1")
         self.weight, self.batch = weight, batch
-        self.corpus = Corpus(corpus, engine, says=says, context=context, seed=seed)
+        self.corpus = Corpus(corpus, engine, says=says, context=context, seed=seed, keys=_CALLED)
 
     def draw(self) -> list[Window]:
         """The next windows, each counting the same, however long it is."""
@@ -67,6 +68,8 @@ def make_imitation(engine: Engine, keys: Mapping[str, Any] | None, seed: int) ->
     """The imitation that ``learner.sft`` describes, if any. Raises ``ValueError`` for an unknown key."""
     if keys is None:
         return None
+    if not isinstance(keys, Mapping):
+        raise ValueError(f"learner.sft={keys!r} is no set of keys: write {{corpus: my.jsonl, weight: 0.5}}")
     for key in keys:
         if key not in _KEYS:
             raise ValueError(f"learner.sft has no key {key!r}{did_you_mean(key, _KEYS)}: use {', '.join(_KEYS)}")

@@ -88,7 +88,8 @@ class Passes:
 
     def alike(self, engine: Engine) -> Passes:
         """Passes of another model by the same arithmetic, so that two equal models differ by nothing."""
-        return Passes(engine, attention=self.attention)
+        shares = self.share is not True or can_share(engine.model)  # a teacher need not be built like the student
+        return Passes(engine, attention=self.attention, share=self.share if shares else "auto")
 
     def _run(self, run: Callable[..., R], completions: Sequence[Completion], plain: bool) -> R:
         model, work = self.engine.model, self.engine.work

@@ -79,6 +79,8 @@ def distances(items: Sequence[Words]) -> list[list[float]]:
     score = [[0.0] * count for _ in items]
     for a, size in enumerate(lengths):
         orders = [exponents[order][a] for order in range(min(MAX_ORDER, size))]
+        if not orders:
+            continue  # a blank text has nothing in common with any
         for b, (logs, common) in enumerate(zip(zip(*orders, strict=True), matches[0][a], strict=True)):
             if common:
                 score[a][b] = math.exp(min(0.0, 1 - lengths[b] / size) + math.fsum(logs) / len(logs))

@@ -245,15 +245,22 @@ class Gate:
         return self._refused_value
 
 
-def open_gate(cfg: Any, seat: Callable[[Mapping[str, Any]], Any]) -> Gate | None:
-    """The gate of a configuration's node ``gate``, None where there is none. ``seat`` makes a panel of the node of the
-    verifier that is asked again, so that it keeps its deadline and its failures are nan. Raises ``ConfigError``."""
+def gate_node(cfg: Any) -> dict[str, Any]:
+    """The node ``gate`` of a configuration, resolved; empty where there is no gate. Raises ``ConfigError``."""
     if not cfg.gate:
-        return None
+        return {}
     written: Any = cfg.gate
     if not hasattr(written, "keys") or "_target_" not in written:
         raise ConfigError(f'gate={written} is no gate: write gate={{_target_: selfplay.gate.Gate, band: "(0, 1)"}}')
-    node = resolved(written)
+    return resolved(written)
+
+
+def open_gate(cfg: Any, seat: Callable[[Mapping[str, Any]], Any]) -> Gate | None:
+    """The gate of a configuration's node ``gate``, None where there is none. ``seat`` makes a panel of the node of the
+    verifier that is asked again, so that it keeps its deadline and its failures are nan. Raises ``ConfigError``."""
+    node = gate_node(cfg)
+    if not node:
+        return None
     again = node.pop("again", None)
     gate = build(node, cfg.allow)
     if again:

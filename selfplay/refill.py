@@ -1,8 +1,8 @@
 """One step's games, with further rounds for what the data gate refuses: dynamic sampling (DAPO, arXiv 2503.14476, 3.2).
 
 A question that all answers solve, or none, has advantage 0: it only makes the batch smaller. So further questions are
-asked in its place, until as many are admitted as the step asks, or the rounds are over. The words of all rounds count
-as sampled, and a data set in a seat goes on where the last round left it.
+asked in its place, until as many are admitted as the first round proposed, or the rounds are over. The words of all
+rounds count as sampled, and a data set in a seat goes on where the last round left it.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
     if set(panel.parts) != set(game.parts):
         raise ConfigError(
             f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
-            "name the same in env.payoff.<role> (experiment=lsp pays score and quality)"
+            "name the same in env.payoff.<role>, or seat them by verifier=panel (an experiment of the game has both)"
         )
 
 

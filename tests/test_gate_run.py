@@ -86,3 +86,12 @@ def test_two_models_in_one_run_resume_to_the_same_bytes(tmp_path: Path) -> None:
     assert one != other and start not in (one, other), "both have learnt, and apart"
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"grad_norm/challenger", "grad_norm/solver"} <= set(metrics[1])
+
+
+def test_a_gate_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    words = [*SMALL, "gate=band", "steps=1", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "main.py", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert "sparring: gate=band is no gate: write gate={_target_: selfplay.gate.Gate, " in done.stderr

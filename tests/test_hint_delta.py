@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from models.loading import load
 from selfplay.shapes import HintDelta as Shape
@@ -126,6 +129,17 @@ def test_it_keeps_the_contract() -> None:
 def test_templates(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         HintDelta(Written(), **settings)
+
+
+def test_a_challenger_that_repeats_itself_is_read_in_no_time() -> None:
+    """The expression went through all pairs of tags: 120 of them, 4,000 characters, took four seconds."""
+    node = OmegaConf.load(Path(__file__).parent.parent / "conf" / "experiment" / "g_zero.yaml")
+    says = re.compile(node.hints.full.says)
+    unit = "<request>Write.</request><hint>Be kind.</hint>"
+    began = time.process_time()
+    assert says.fullmatch(unit * 340 + "x") is None and time.process_time() - began < 2
+    told = says.fullmatch(f"Well: {unit}\n<request>\n Write <b>it</b>.\n </request>\n<hint>\nBe\nkind.\n</hint>\n")
+    assert told is not None and told.groupdict() == {"query": "Write <b>it</b>.", "hint": "Be\nkind."}
 
 
 def test_two_steps_of_g_zero(tmp_path: Path) -> None:

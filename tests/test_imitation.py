@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,9 +76,26 @@ def test_the_cursor_is_kept(corpus: Path, tmp_path: Path) -> None:
         ({"weight": 1.0}, "learner.sft needs a corpus"),
         ({"corpus": "x", "weight": 0.0}, "weight=0.0 must be above 0"),
         ({"corpus": "x", "batch": 0}, "batch=0 at least 1"),
+        ("my.jsonl", r"learner\.sft='my\.jsonl' is no set of keys: write \{corpus: my\.jsonl, "),
     ],
 )
-def test_refused(keys: dict[str, object], sentence: str) -> None:
+def test_refused(keys: Any, sentence: str) -> None:
     assert make_imitation(shared_engine(), None, 0) is None
     with pytest.raises(ValueError, match=sentence):
         make_imitation(shared_engine(), keys, 0)
+
+
+def test_what_is_wrong_with_its_corpus_is_told_by_its_own_keys(corpus: Path, tmp_path: Path) -> None:
+    """``learner.corpus`` and ``learner.context`` are no keys of a policy gradient."""
+    (tmp_path / "plain.txt").write_text("plain words", encoding="utf-8")
+    plain, rows = str(tmp_path / "plain.txt"), str(corpus)
+    with pytest.raises(FileNotFoundError, match=r"^learner\.sft\.corpus='nowhere\.txt': there is no such file$"):
+        make_imitation(shared_engine(), {"corpus": "nowhere.txt"}, 0)
+    with pytest.raises(ValueError, match=r"^learner\.sft\.says='x' is for rows, and plain\.txt is a text"):
+        make_imitation(shared_engine(), {"corpus": plain, "says": "x"}, 0)
+    with pytest.raises(ValueError, match=r"^learner\.sft\.context=0 must be 1 or more"):
+        make_imitation(shared_engine(), {"corpus": plain, "context": 0}, 0)
+    with pytest.raises(ValueError, match=r"words\.jsonl:1: learner\.sft\.says='\{nothing\}' may name prompt, "):
+        make_imitation(shared_engine(), {"corpus": rows, "says": "{nothing}"}, 0)
+    with pytest.raises(ValueError, match=r"words\.jsonl:1: the chat is longer than learner\.sft\.context=2 tokens"):
+        make_imitation(shared_engine(), {"corpus": rows, "context": 2}, 0)

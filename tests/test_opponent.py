@@ -41,6 +41,15 @@ def test_the_opponent_is_taken_anew(tmp_path: Path) -> None:
         Opponent(engine, 0, Passes(engine))
 
 
+def test_it_shares_prompts_as_the_live_one_does() -> None:
+    """A copy is scored by the very same arithmetic, so it differs by nothing; what cannot share is left alone."""
+    engine, windowed = make_engine(), make_engine("mistral")
+    for share in (True, False, "auto"):
+        passes = Passes(engine, share=share)
+        assert Opponent(engine, 1, passes).passes.share == share
+        assert passes.alike(windowed).share == ("auto" if share is True else share)
+
+
 def test_scores_come_in_the_order_of_the_words() -> None:
     """Batches are made by length, and a budget of 16 positions makes several."""
     engine = make_engine()

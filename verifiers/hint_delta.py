@@ -37,7 +37,7 @@ class HintDelta:
         for name, text in (("told", told), ("hinted", hinted)):
             try:
                 shown = text.format(query="q", **({"hint": "h"} if name == "hinted" else {}))
-            except (KeyError, IndexError, ValueError) as error:
+            except (KeyError, IndexError, AttributeError, ValueError) as error:
                 known = "{query} and {hint}" if name == "hinted" else "{query}"
                 raise ValueError(f"{name}={text!r} may hold {known} and no other braces") from error
             if name == "hinted" and shown == text.format(query="q", hint=""):
