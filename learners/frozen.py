@@ -8,7 +8,11 @@ from selfplay.types import Episode
 
 
 class Frozen:
-    """A learner that learns nothing."""
+    """A learner that learns nothing. It may sit in the place of any other: ``others`` are the keys that an experiment
+    has for that one, of which it needs none."""
+
+    def __init__(self, **others: object) -> None:
+        pass
 
     def update(self, episodes: Sequence[Episode]) -> dict[str, float]:
         return {}

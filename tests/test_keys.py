@@ -10,6 +10,7 @@ import pytest
 
 from learners.distill import Distill
 from learners.dpo import DPO
+from learners.frozen import Frozen
 from learners.policy_gradient import PolicyGradient
 from learners.pretrain import Pretrain
 from learners.rejection import Rejection
@@ -60,3 +61,7 @@ def test_a_wrong_key_of_a_configuration_is_the_same_sentence() -> None:
     node = {"_target_": "learners.rejection.Rejection", "engine": {"_target_": "tests.helpers.make_engine"}, "epocs": 2}
     with pytest.raises(ConfigError, match=r"learner\.epocs is no key of Rejection \(did you mean epochs\?\)"):
         build(node, allow=["tests"])
+
+
+def test_frozen_sits_in_the_place_of_any_learner() -> None:
+    assert Frozen(credit="rloo", sft={"corpus": "of another"}).update([]) == {}
