@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from selfplay.machine import look
+from selfplay.machine import cores_usable, look
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 """Instruction sets that decide which precision is fast."""
@@ -31,12 +31,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         description=(doc or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the machine's facts here")
-    made.add_argument("--threads", type=int, default=cores(), help="CPU threads (default: this process's cores)")
+    made.add_argument("--threads", type=int, default=cores_usable(), help="CPU threads (default: this process's cores)")
     return made
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine(threads: int | Sequence[int]) -> dict[str, Any]:

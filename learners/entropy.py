@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from learners.passes import Passes
-from models.scoring import LOGITS, by_chunks, head
+from models.scoring import LOGITS, blocks, by_chunks, head
 from selfplay.types import Completion
 
-_BLOCK = 1 << 20
-"""Logits that are turned into float32 at once."""
 _NEVER = -1e30
 """log 0, finite: a word that is ruled out adds 0 to the entropy, not nan."""
 
@@ -51,14 +49,14 @@ def logprobs_and_entropies(logits_NV: Tensor, token_N: Tensor) -> tuple[Tensor, 
 
 
 class _Both(torch.autograd.Function):
-    """d log p / d logits = onehot - p, and dH / d logits = -p (log p + H); both directions go through ``_BLOCK`` logits
+    """d log p / d logits = onehot - p, and dH / d logits = -p (log p + H); both directions go through a block of rows
     at a time, so that nothing of size N x V exists in float32."""
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor) -> tuple[Tensor, Tensor]:
         logp_N = torch.empty(len(token_N), dtype=torch.float32, device=logits_NV.device)
         total_N, entropy_N = torch.empty_like(logp_N), torch.empty_like(logp_N)
-        for rows in _blocks(logits_NV):
+        for rows in blocks(logits_NV):
             block = logits_NV[rows].float()
             total_N[rows] = block.logsumexp(-1)
             logp_N[rows] = block.gather(1, token_N[rows, None]).squeeze(1) - total_N[rows]
@@ -72,15 +70,10 @@ class _Both(torch.autograd.Function):
     def backward(ctx: Any, upstream_N: Tensor, entropy_upstream_N: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         logits_NV, token_N, total_N, entropy_N = ctx.saved_tensors
         gradient_NV = torch.empty_like(logits_NV)
-        for rows in _blocks(logits_NV):
+        for rows in blocks(logits_NV):
             upstream, of_entropy = upstream_N[rows, None].float(), entropy_upstream_N[rows, None].float()
             block = logits_NV[rows].float().sub(total_N[rows, None]).clamp_(min=_NEVER)
             probability = block.exp()
             block = block.add_(entropy_N[rows, None]).mul_(-of_entropy).sub_(upstream).mul_(probability)
             gradient_NV[rows] = block.scatter_add_(1, token_N[rows, None], upstream).to(gradient_NV.dtype)
         return gradient_NV, None
-
-
-def _blocks(logits_NV: Tensor) -> list[slice]:
-    step = max(1, _BLOCK // logits_NV.shape[1])
-    return [slice(start, start + step) for start in range(0, logits_NV.shape[0], step)]

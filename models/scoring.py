@@ -215,7 +215,7 @@ class _TokenLogprobs(torch.autograd.Function):
     def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor) -> Tensor:
         logp_N = torch.empty(len(token_N), dtype=torch.float32, device=logits_NV.device)
         total_N = torch.empty_like(logp_N)
-        for rows in _blocks(logits_NV):
+        for rows in blocks(logits_NV):
             block = logits_NV[rows].float()
             total_N[rows] = block.logsumexp(-1)
             logp_N[rows] = block.gather(1, token_N[rows, None]).squeeze(1) - total_N[rows]
@@ -227,7 +227,7 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         logits_NV, token_N, total_N = ctx.saved_tensors
         gradient_NV = torch.empty_like(logits_NV)
-        for rows in _blocks(logits_NV):
+        for rows in blocks(logits_NV):
             upstream = upstream_N[rows, None].float()
             block = logits_NV[rows].float().sub(total_N[rows, None]).exp_().mul_(-upstream)
             gradient_NV[rows] = block.scatter_add_(1, token_N[rows, None], upstream).to(gradient_NV.dtype)
@@ -289,7 +289,8 @@ def _within(ids: Sequence[int], size: int) -> tuple[int, ...]:
     return tuple(token % size for token in ids)
 
 
-def _blocks(logits_NV: Tensor) -> list[slice]:
+def blocks(logits_NV: Tensor) -> list[slice]:
+    """Rows of the logits, so many at a time as are turned into float32 at once."""
     step = max(1, _BLOCK // logits_NV.shape[1])
     return [slice(start, start + step) for start in range(0, logits_NV.shape[0], step)]
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners import entropy
 from learners.entropy import logprobs_and_entropies, with_entropies
 from learners.passes import Passes
 from models import scoring
@@ -37,7 +36,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("block", [1, 7 * 40, 1 << 20])
 def test_the_gradient_is_that_of_a_plain_softmax(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of both at once, with an upstream of each token's own; blocks of any size."""
-    monkeypatch.setattr(entropy, "_BLOCK", block)
+    monkeypatch.setattr(scoring, "_BLOCK", block)
     draw = torch.Generator().manual_seed(0)
     logits = (4 * torch.randn(23, 40, generator=draw)).requires_grad_()
     token_N = torch.randint(40, (23,), generator=draw)
