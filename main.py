@@ -26,6 +26,7 @@ from selfplay.compose import (
     check_targets,
     did_you_mean,
     merge_seats,
+    others_seated,
     resolved,
 )
 from selfplay.console import run
@@ -57,7 +58,7 @@ def train(cfg: DictConfig) -> None:
     pipeline = open_pipeline(cfg.pipeline, table.learner)
     state = table.state | (audit.state if audit else {}) | ({"pipeline": pipeline} if pipeline else {})
     watch = Stopwatch(table.least_seconds)
-    options = {"cohorts": cfg.cohorts, "watch": watch, "pipeline": pipeline}
+    options = {"cohorts": cfg.cohorts, "max_turns": cfg.max_turns, "watch": watch, "pipeline": pipeline}
     ledger = sys.modules["models.remote"].Ledger() if "models.remote" in sys.modules else None
     state |= {"remote": ledger} if ledger else {}
     tokens, began = 0, time.perf_counter()
@@ -125,7 +126,7 @@ def play(cfg: DictConfig) -> None:
 
     table = seat_players(cfg)
     try:
-        episodes = rollout([table.game], table.agents, seed=cfg.seed)
+        episodes = rollout([table.game], table.agents, seed=cfg.seed, max_turns=cfg.max_turns)
     except HumanLeft:
         print("The game was left; nothing is kept.")
         return
@@ -202,7 +203,7 @@ def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
     from selfplay.evaluate import Exam
     from selfplay.gate import gate_node, open_gate
-    from selfplay.table import Examination, Table, check_fit
+    from selfplay.table import Examination, Table, check_fit, copies
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
 
@@ -215,7 +216,8 @@ def seat_players(cfg: DictConfig) -> Table:
     check_slots(gate_node(cfg), game.slots, "gate")
     panel = seat_verifier(cfg, cfg.verifier)
     check_fit(game, panel, cfg.branch)
-    players = {role: build(node, cfg.allow) for role, node in merge_seats(cfg, game.roles).items()}
+    nodes = merge_seats(cfg, game.roles, others_seated(game))
+    players = {name: build(node, cfg.allow) for name, node in nodes.items()}
     examination = None
     if cfg.exam.path:
         exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
@@ -225,7 +227,7 @@ def seat_players(cfg: DictConfig) -> Table:
         examination = Examination(exam, examiner, sampler, replace(sampler, temperature=0.0), *plan)
     learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
     gate = open_gate(cfg, partial(seat_verifier, cfg)) if cfg.mode == "train" else None
-    return Table(game, players, panel, build(learner, cfg.allow), engine, examination, gate)
+    return Table(copies(game, cfg.games), players, panel, build(learner, cfg.allow), engine, examination, gate)
 
 
 def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:

@@ -20,7 +20,7 @@ def raw(name: str, wording: str = "full", max_chars: int = 16_384, **options: An
     """The game of ``conf/env/<name>.yaml``; ``options`` replace the constructor's arguments."""
     OmegaConf.register_new_resolver("braces", _double_braces, replace=True)
     OmegaConf.register_new_resolver("checkout", _in_checkout, replace=True)
-    facts = OmegaConf.create({"wording": wording, "max_chars": max_chars})
+    facts = OmegaConf.create({"wording": wording, "max_chars": max_chars, "personas": None})
     node = OmegaConf.merge(facts, OmegaConf.load(FOLDER / f"{name}.yaml"))
     settings = cast("dict[str, Any]", OmegaConf.to_container(node.env, resolve=True))
     module, _, kind = str(settings.pop("_target_")).rpartition(".")

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Space
 
+ANY_LENGTH = 2**31 - 1
+"""The room of a text that grows with a game, such as a transcript."""
+
 
 class AnyText(Space[str]):
     """Any string of at most ``max_chars`` characters.

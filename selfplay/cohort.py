@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from selfplay.pipeline import Opening, fingerprint
+from selfplay.playing import NOTHING, Table, name_of, role_of
 from selfplay.seeds import derive
-from selfplay.types import VERIFIER, Action, Agent, Episode, Turn
+from selfplay.types import VERIFIER, Action, Agent, Chooser
 
 Watch = Callable[[str], AbstractContextManager[Any]]
 """Times what happens within ``with watch(phase):``."""
-
-_SEAT_NUMBER = re.compile(r"_\d+$")
 
 
 class RolloutError(RuntimeError):
     """A game that cannot go on, in one sentence."""
 
 
-@lru_cache(maxsize=4096)
-def role_of(seat: str) -> str:
-    """``solver_0`` -> ``solver``."""
-    return _SEAT_NUMBER.sub("", seat)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A seat that has a turn: its table, its place among those of the table that speak at once, and its group."""
 
-
-@dataclass(slots=True)
-class Table:
-    """One copy of the game and what has happened at it."""
-
-    env: Any
+    table: Table
+    seat: str
+    group: int
     seed: int
-    turns: tuple[Turn, ...] = ()
-    rewards: dict[str, float] = field(default_factory=dict[str, float])
-    forfeit: str = ""
-
-    def fork(self, number: int) -> Table:
-        """The same past, another future."""
-        seed = derive(self.seed, "fork", len(self.turns), number)
-        return Table(copy.deepcopy(self.env), seed, self.turns, dict(self.rewards), self.forfeit)
-
-    def settle(self) -> bool:
-        """Step the seats that are done out of the game; whether anybody is left."""
-        env = self.env
-        while env.agents and (env.terminations[env.agent_selection] or env.truncations[env.agent_selection]):
-            env.step(None)
-        return bool(env.agents)
-
-    def play(self, seat: str, observation: Any, action: Action, group: int) -> None:
-        self.turns = (*self.turns, Turn(role_of(seat), seat, observation, action, group))
-        self.env.step(action.move)
-        for name, reward in self.env.rewards.items():
-            if reward or name not in self.rewards:  # most seats earn nothing on most turns
-                self.rewards[name] = self.rewards.get(name, 0.0) + float(reward)
-        if self.env.infos.get(seat, {}).get("forfeit"):
-            self.forfeit = role_of(seat)
-
-    def episode(self) -> Episode:
-        shares: dict[str, list[float]] = {}
-        for seat, reward in self.rewards.items():
-            if role_of(seat) != VERIFIER:
-                shares.setdefault(role_of(seat), []).append(reward)
-        last = self.turns[-1] if self.turns and self.turns[-1].role == VERIFIER else None
-        return Episode(
-            turns=self.turns,
-            returns={role: sum(values) / len(values) for role, values in shares.items()},
-            case=dict(last.observation) if last else {},
-            verdict=dict(last.action.move) if last else {},
-            forfeit=self.forfeit,
-            game=_name(self.env),
-        )
-
-
-def open_tables(envs: Sequence[Any], seed: int) -> list[Table]:
-    """The tables of a rollout before anybody has spoken."""
-    tables: list[Table] = []
-    for number, env in enumerate(envs):
-        table = Table(env, derive(seed, "table", number))
-        env.reset(seed=derive(table.seed, "reset") % 2**32)
-        tables.append(table)
-    return tables
 
 
 class Cohort:
@@ -97,19 +42,18 @@ class Cohort:
         branch: Mapping[str, int],
         watch: Watch,
         max_turns: int,
-        turns: int = 0,
         beside: bool = False,
     ) -> None:
         self.tables, self._agents, self._branch, self._watch = tables, agents, branch, watch
-        self._max_turns, self._turns, self._beside = max_turns, turns, beside
+        self._max_turns, self._beside = max_turns, beside
         self._done: set[int] = set()
-        self._verdicts: list[Callable[[], None]] = []
+        self._verdict: Callable[[], None] = _silence
 
     def split(self, number: int) -> list[Cohort]:
         """The same tables, in order, in at most ``number`` cohorts of nearly equal size."""
         size = -(-len(self.tables) // number)
         parts = [self.tables[i : i + size] for i in range(0, len(self.tables), size)]
-        settings = (self._agents, self._branch, self._watch, self._max_turns, self._turns)
+        settings = (self._agents, self._branch, self._watch, self._max_turns)
         return [Cohort(part, *settings, beside=True) for part in parts]
 
     def play_turn(self, ahead: Cohort | None = None) -> bool:
@@ -119,25 +63,23 @@ class Cohort:
             with self._watch("generate"):
                 turns = self._fork(speaking)
                 if ahead is not None:
-                    turns += ahead._fork(ahead._players())
-                for answer in _ask(turns, self._agents, self._beside):
-                    answer()
+                    turns += ahead._fork(ahead._players(), alone=True)
+                _ask(turns, self._agents, self._beside)()
         return bool(speaking)
 
     def play_openings(self, openings: Sequence[Opening]) -> bool:
         """Play the first turns that were played ahead in place of asking for them; whether there were any."""
-        turns = self._fork(self._players())
+        turns = self._fork(self._players(), alone=True)
         if len(turns) != len(openings):
             raise RolloutError(f"{len(openings)} first turns were played ahead, and the tables have {len(turns)}")
-        for (table, group), opening in zip(turns, openings, strict=True):
-            seat = table.env.agent_selection
-            observation = table.env.observe(seat)
-            if (seat, fingerprint(observation)) != (opening.seat, opening.told):
+        for asked, opening in zip(turns, openings, strict=True):
+            observation = asked.table.env.observe(asked.seat)
+            if (asked.seat, fingerprint(observation)) != (opening.seat, opening.told):
                 raise RolloutError(
-                    f"{_name(table.env)} begins otherwise than when its first turn was played ahead: it does not "
-                    "depend on reset(seed) alone, so set pipeline=false"
+                    f"{name_of(asked.table.env)} begins otherwise than when its first turn was played ahead: it does "
+                    "not depend on reset(seed) alone, so set pipeline=false"
                 )
-            table.play(seat, observation, opening.action, group)
+            asked.table.play(asked.seat, observation, opening.action, asked.group)
         return bool(turns)
 
     def openings(self) -> list[Opening]:
@@ -152,101 +94,120 @@ class Cohort:
         judging = {id(table) for table in self._live()}
         if judging:
             with self._watch("judge"):
-                self._verdicts = _ask(self._fork(judging), self._agents, self._beside)
+                self._verdict = _ask(self._fork(judging), self._agents, self._beside)
         return bool(judging)
 
     def hear_verdict(self) -> None:
         """Wait for the verdicts that were asked for, and play them."""
         with self._watch("judge"):
-            for verdict in self._verdicts:
-                verdict()
-        self._verdicts = []
+            self._verdict()
 
     def _live(self) -> list[Table]:
         fresh = [table for table in self.tables if id(table) not in self._done]
-        self._done |= {id(table) for table in fresh if not table.settle()}
+        for table in fresh:
+            if not table.settle():
+                self._done.add(id(table))
+            elif len(table.turns) >= self._max_turns and role_of(table.env.agent_selection) != VERIFIER:
+                table.truncated = True
+                self._done.add(id(table))
         return [table for table in fresh if id(table) not in self._done]
 
     def _players(self) -> set[int]:
         """The tables at which a player has a turn."""
         return {id(table) for table in self._live() if role_of(table.env.agent_selection) != VERIFIER}
 
-    def _fork(self, speaking: set[int]) -> list[tuple[Table, int]]:
-        """Branch the speaking tables; the branches with their groups, who have a turn now."""
-        if speaking and self._turns == self._max_turns:
-            raise RolloutError(f"{_name(self.tables[0].env)} has not ended after {self._max_turns} turns")
-        self._turns += 1
-        self.tables, turns = _fork(self.tables, speaking, self._branch)
+    def _fork(self, speaking: set[int], alone: bool = False) -> list[Asked]:
+        """Branch the speaking tables; who has a turn now, ``alone`` or with those who speak at the same time."""
+        self.tables, turns = _fork(self.tables, speaking, self._branch, alone)
         return turns
 
 
 def _fork(
-    tables: list[Table], speaking: set[int], branch: Mapping[str, int]
-) -> tuple[list[Table], list[tuple[Table, int]]]:
-    """All tables with the speaking ones branched in place, and the branches with their groups.
+    tables: list[Table], speaking: set[int], branch: Mapping[str, int], alone: bool
+) -> tuple[list[Table], list[Asked]]:
+    """All tables with the speaking ones branched in place, and who is asked.
 
     A group is named by its place in the tree and the rollout's seed: the same in a replay, another in every rollout.
+    Of those who speak at once the first may branch; who comes after it is asked with it, up to the next that branches.
     """
     after: list[Table] = []
-    turns: list[tuple[Table, int]] = []
+    turns: list[Asked] = []
     for table in tables:
         if id(table) not in speaking:
             after.append(table)
             continue
-        ways = branch.get(role_of(table.env.agent_selection), 1)
+        first, *others = table.waiting()
+        ways = branch.get(table.role(first), 1)
         group = derive(table.seed, "group", len(table.turns))
         branches = [table] if ways == 1 else [table.fork(number) for number in range(ways)]
         after += branches
-        turns += [(child, group) for child in branches]
+        beside = [] if alone else _one_way(table, others, branch)
+        for child in branches:
+            turns.append(Asked(child, first, group, derive(child.seed, len(child.turns))))
+            for place, seat in enumerate(beside, len(child.turns) + 1):
+                turns.append(Asked(child, seat, derive(child.seed, "group", place), derive(child.seed, place)))
     return after, turns
 
 
-def _ask(turns: list[tuple[Table, int]], agents: Mapping[str, Agent], beside: bool) -> list[Callable[[], None]]:
-    """Ask every table's seat for its move, equal agents in one call; what is returned waits and plays the moves.
+def _one_way(table: Table, seats: Iterable[str], branch: Mapping[str, int]) -> list[str]:
+    """The seats up to the first that branches."""
+    return list(takewhile(lambda seat: branch.get(table.role(seat), 1) == 1, seats))
+
+
+def _ask(turns: Sequence[Asked], agents: Mapping[str, Agent], beside: bool) -> Callable[[], None]:
+    """Ask every seat for its move, equal agents in one call; what is returned waits and plays the moves.
 
     An agent that has ``begin`` may work ``beside`` others until it is waited for; any other one acts when it is.
     """
     calls: list[tuple[Agent, list[int]]] = []
-    for number, (table, _) in enumerate(turns):
-        agent = _seated(agents, table.env.agent_selection)
+    for number, asked in enumerate(turns):
+        agent = _seated(agents, asked.table, asked.seat)
         for other, rows in calls:
             if other is agent or other == agent:
                 rows.append(number)
                 break
         else:
             calls.append((agent, [number]))
-    answers: list[Callable[[], None]] = []
-    for agent, rows in calls:
-        seats = [turns[i][0].env.agent_selection for i in rows]
-        observations = [turns[i][0].env.observe(seat) for i, seat in zip(rows, seats, strict=True)]
-        seeds = [derive(turns[i][0].seed, len(turns[i][0].turns)) for i in rows]
-        begin: Callable[[Sequence[Any]], Callable[[], Sequence[Action]]] | None
-        begin = getattr(agent, "begin", None) if beside else None
-        wait = begin(observations) if begin else partial(agent.act, observations, seeds)
-        answers.append(partial(_play, agent, wait, [turns[i] for i in rows], seats, observations))
-    return answers
+    observations = [asked.table.env.observe(asked.seat) for asked in turns]
+    waits = [(agent, rows, _begin(agent, turns, observations, rows, beside)) for agent, rows in calls]
+
+    def play() -> None:
+        actions: list[Action | None] = [None] * len(turns)
+        for agent, rows, wait in waits:
+            found = wait()
+            if len(found) != len(rows):
+                raise RolloutError(f"{type(agent).__name__} gave {len(found)} actions for {len(rows)} observations")
+            for row, action in zip(rows, found, strict=True):
+                actions[row] = action
+        for asked, observation, action in zip(turns, observations, actions, strict=True):
+            if action is not None and asked.seat in asked.table.waiting():  # else the game ended before their turn
+                asked.table.play(asked.seat, observation, action, asked.group)
+
+    return play
 
 
-def _play(
-    agent: Agent,
-    wait: Callable[[], Sequence[Action]],
-    turns: Sequence[tuple[Table, int]],
-    seats: Sequence[str],
-    observations: Sequence[Any],
-) -> None:
-    actions = wait()
-    if len(actions) != len(turns):
-        raise RolloutError(f"{type(agent).__name__} gave {len(actions)} actions for {len(turns)} observations")
-    for (table, group), seat, observation, action in zip(turns, seats, observations, actions, strict=True):
-        table.play(seat, observation, action, group)
+def _begin(
+    agent: Agent, turns: Sequence[Asked], observations: Sequence[Any], rows: Sequence[int], beside: bool
+) -> Callable[[], Sequence[Action]]:
+    """Ask one agent for the moves of its rows; what is returned waits for them."""
+    told, seeds = [observations[row] for row in rows], [turns[row].seed for row in rows]
+    begin: Callable[[Sequence[Any]], Callable[[], Sequence[Action]]] | None
+    begin = getattr(agent, "begin", None) if beside else None
+    if begin:
+        return begin(told)
+    if isinstance(agent, Chooser):
+        infos = [turns[row].table.env.infos.get(turns[row].seat, NOTHING) for row in rows]
+        return partial(agent.choose, told, seeds, infos)
+    return partial(agent.act, told, seeds)
 
 
-def _name(env: Any) -> str:
-    return str(getattr(env, "metadata", {}).get("name", type(env).__name__))
+def _seated(agents: Mapping[str, Agent], table: Table, seat: str) -> Agent:
+    """Who plays there: the player of the seat, of the persona that sits in it, or of its role."""
+    for name in (seat, table.personas.get(seat, ""), table.role(seat)):
+        if name in agents:
+            return agents[name]  # an agent may well be falsy
+    raise RolloutError(f"nobody sits in the seat {seat!r}: the seats taken are {', '.join(agents) or 'none'}")
 
 
-def _seated(agents: Mapping[str, Agent], seat: str) -> Agent:
-    agent = agents[seat] if seat in agents else agents.get(role_of(seat))  # an agent may well be falsy
-    if agent is None:
-        raise RolloutError(f"nobody sits in the seat {seat!r}: the seats taken are {', '.join(agents) or 'none'}")
-    return agent
+def _silence() -> None:
+    """Nobody was asked."""

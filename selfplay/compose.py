@@ -114,23 +114,31 @@ def check_target(target: str, allow: Iterable[str] = ()) -> None:
     )
 
 
-def merge_seats(cfg: DictConfig, roles: Iterable[str]) -> dict[str, Any]:
-    """The agent node of every role: the one that ``seats`` names or spells out, else ``agent``."""
-    roles = list(roles)
-    for role in cfg.seats:
-        if role not in roles:
-            raise ConfigError(f"seats.{role}: no such role in this game{did_you_mean(str(role), roles)}")
+def merge_seats(cfg: DictConfig, roles: Iterable[str], others: Iterable[str] = ()) -> dict[str, Any]:
+    """The agent node of every role, and of those ``others`` (seats, personas) that ``seats`` has: the one that it names
+    or spells out, else ``agent``. Raises ``ConfigError`` for anybody else in ``seats``."""
+    roles, others = list(roles), list(others)
+    for name in cfg.seats:
+        if name not in roles and name not in others:
+            known = [*roles, *others]
+            raise ConfigError(f"seats.{name}: no such role in this game{did_you_mean(str(name), known)}")
     nodes: dict[str, Any] = {}
-    for role in roles:
-        seated = cfg.seats.get(role)
+    for name in [*roles, *(other for other in others if other in cfg.seats and other not in roles)]:
+        seated = cfg.seats.get(name)
         if seated is None:
-            nodes[role] = cfg.agent
+            nodes[name] = cfg.agent
         elif isinstance(seated, str):
-            cfg.seats[role] = load_choice("agent", seated)
-            nodes[role] = cfg.seats[role]
+            cfg.seats[name] = load_choice("agent", seated)
+            nodes[name] = cfg.seats[name]
         else:
-            nodes[role] = seated
+            nodes[name] = seated
     return nodes
+
+
+def others_seated(game: Any) -> list[str]:
+    """Whom ``seats`` may name besides roles: the seats of the game, and its personas."""
+    cast_of = getattr(game, "cast", None)
+    return [*game.possible_agents, *(cast_of.names if cast_of else ())]
 
 
 def load_choice(group: str, name: str) -> DictConfig:

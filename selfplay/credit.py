@@ -73,7 +73,7 @@ def values(episodes: Sequence[Episode], shape: Shapes | None = None) -> dict[Tur
     ``ValueError`` for a shape of an unknown role.
     """
     leaves = leaves_of(episodes)
-    found = {turn: fmean([end.returns[turn.role] for end in ends]) for turn, ends in leaves.items()}
+    found = {turn: fmean([end.earned(turn) for end in ends]) for turn, ends in leaves.items()}
     if shape:
         _check_roles(shape, episodes)
         shaped = (turn for turn, ends in leaves.items() if turn.role in shape and not isinstance(ends[0], Settled))

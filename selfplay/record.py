@@ -237,7 +237,16 @@ def _episode(step: int, index: int, episode: Episode) -> dict[str, object]:
         "verdict": _numbers(episode.verdict),
         "returns": _numbers(episode.returns),
         "forfeit": episode.forfeit,
+        **_at_the_table(episode),
     }
+
+
+def _at_the_table(episode: Episode) -> dict[str, Any]:
+    """What roles do not tell: what the seats of one role earned, who sat there, and whether the game was cut."""
+    told: dict[str, Any] = {"seats": _numbers(episode.seats)} if len(episode.seats) > len(episode.returns) else {}
+    if episode.personas:
+        told["personas"] = dict(sorted(episode.personas.items()))
+    return {**told, "truncated": True} if episode.truncated else told
 
 
 def _turn(turn: Turn) -> dict[str, object]:

@@ -26,6 +26,7 @@ def play_step(
     seed: int,
     watch: Watch,
     cohorts: int = 1,
+    max_turns: int = 1_000,
     pipeline: Pipeline | None = None,
     next_seed: int | None = None,
 ) -> tuple[list[Episode], dict[str, float]]:
@@ -39,7 +40,7 @@ def play_step(
     The n-th further round draws from ``seed`` and n. Its first turns are never played ahead: with a ``pipeline`` the
     first round alone begins early.
     """
-    play = partial(rollout, [table.game], table.agents, cohorts=cohorts, watch=watch)
+    play = partial(rollout, table.games, table.agents, cohorts=cohorts, max_turns=max_turns, watch=watch)
     episodes = play(branch, seed=seed, next_seed=next_seed, pipeline=pipeline)
     gate = table.gate
     if gate is None or not gate.refill:

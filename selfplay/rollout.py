@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from selfplay.cohort import Cohort, RolloutError, Watch, open_tables, role_of
+from selfplay.cohort import Cohort, RolloutError, Watch
 from selfplay.pipeline import Pipeline
+from selfplay.playing import open_tables, role_of
 from selfplay.types import Agent, Episode
 
 __all__ = ["RolloutError", "role_of", "rollout"]
@@ -31,7 +32,8 @@ def rollout(
     ``envs`` are PettingZoo AEC environments (reset here); ``agents`` maps a seat or a role to its player, the
     verifier among them; before a role speaks every copy of the game forks ``branch[role]`` ways, and the turns that
     answer from one fork are a group. Equal agents share one ``act`` call per tick, and the verifier speaks only when
-    nobody else has a turn, so all siblings are judged together. ``watch`` times the phases ``generate`` and ``judge``.
+    nobody else has a turn, so all siblings are judged together. Who speaks at once (``env.waiting``) is asked at once.
+    ``watch`` times the phases ``generate`` and ``judge``.
 
     With ``cohorts`` above 1 the tables are split after the first turn, and one cohort is judged while the next one
     plays, as far as the verifiers can work beside it (``Panel.begin``). Siblings of the first turn are then judged in
@@ -42,7 +44,8 @@ def rollout(
     ``next_seed``, nothing is played ahead. A first turn that is kept there for ``seed`` is not asked for again.
 
     Table i of root r draws its random numbers from its place in the tree alone: batched and solo play are the same.
-    Raises ``RolloutError`` for an empty seat, a wrong number of actions, or a game longer than ``max_turns``.
+    A game that has not ended after ``max_turns`` turns is cut there, with what was paid until then, and is
+    ``truncated``. Raises ``RolloutError`` for an empty seat or a wrong number of actions.
     """
     for role, ways in (branch or {}).items():
         if ways < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,30 +49,47 @@ class Examination:
         return auc(list(verifier([{**case, "reference": ""} for case in cases])), right)
 
 
+def copies(game: Any, number: int) -> list[Any]:
+    """The game, ``number`` times, each to be played from a seed of its own. Raises ``ConfigError``."""
+    if number < 1:
+        raise ConfigError(f"games={number}: a step plays at least one game")
+    return [game, *(copy.deepcopy(game) for _ in range(number - 1))]
+
+
 def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
     """Raise ``ConfigError`` where a role that branches does not play, or a verdict is not what the game pays."""
     for role in branch:
         if role not in game.roles:
             raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
+    if not game.parts and panel.parts:
+        raise ConfigError(
+            f"this game pays by its own rules, and the verifier would pay nobody: set verifier=none, or say in "
+            f"env.payoff.<role> what its {', '.join(panel.parts)} is worth where the game has a payoff"
+        )
     if set(panel.parts) != set(game.parts):
         raise ConfigError(
-            f"the verdict has the parts {', '.join(panel.parts)}, but the payoff pays {', '.join(game.parts)}: "
+            f"the verdict has the parts {', '.join(panel.parts) or 'none'}, but the payoff pays {', '.join(game.parts)}: "
             "name the same in env.payoff.<role>, or seat them by verifier=panel (an experiment of the game has both)"
         )
 
 
 @dataclass(frozen=True)
 class Table:
-    """The game, its players (the verifiers' panel among them), the learner, the model, and perhaps an exam and a data
-    gate."""
+    """The copies of the game that a step plays, the players (the verifiers' panel among them), the learner, the model,
+    and perhaps an exam and a data gate. ``players`` are by role, and some by seat or persona."""
 
-    game: Any
+    games: Sequence[Any]
     players: dict[str, Agent]
     panel: Any
     learner: Learner
     engine: Any
     examination: Examination | None = None
     gate: Gate | None = None
+
+    @property
+    def game(self) -> Any:
+        """The game, for who asks about its rules."""
+        return self.games[0]
 
     @property
     def agents(self) -> dict[str, Agent]:

@@ -8,7 +8,7 @@ the tree of turns; a *group* holds the siblings that answer from the same fork.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -28,6 +28,10 @@ class Completion:
 
     ``logprobs[t]`` is log pi_old(token_t | prompt, token_<t) of the *model at temperature 1*, whatever the sampler's
     temperature and top-p were. ``token_ids`` includes the end-of-sequence token when it was sampled.
+
+    ``allowed`` is empty where every token was drawn from the whole vocabulary. Where a move was chosen among a few,
+    ``allowed[t]`` holds the ids that token t was drawn from, itself among them; ``logprobs[t]`` is then renormalised
+    over them.
     """
 
     text: str
@@ -35,6 +39,7 @@ class Completion:
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length"]
+    allowed: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ class Episode:
 
     ``returns`` maps role -> summed reward (the mean over the role's seats); ``case`` and ``verdict`` are empty where
     no verifier spoke; ``forfeit`` names the role that broke the rules, ``""`` if none did; ``game`` is the
-    environment's name.
+    environment's name. ``seats`` maps seat -> summed reward, ``personas`` seat -> the name of who sat there, where
+    somebody did. ``paid[i]`` is what was paid after turn i: seat -> reward, those of 0 left out. ``truncated``: the
+    game was cut at a limit before it had ended.
     """
 
     turns: tuple[Turn, ...]
@@ -77,6 +84,14 @@ class Episode:
     verdict: Mapping[str, float]
     forfeit: str = ""
     game: str = ""
+    seats: Mapping[str, float] = field(default_factory=dict[str, float])
+    personas: Mapping[str, str] = field(default_factory=dict[str, str])
+    paid: tuple[Mapping[str, float], ...] = ()
+    truncated: bool = False
+
+    def earned(self, turn: Turn) -> float:
+        """What the seat of one of the turns earned; that of its role, where nobody counted by the seat."""
+        return self.seats[turn.seat] if turn.seat in self.seats else self.returns[turn.role]
 
     @property
     def void(self) -> bool:
@@ -91,6 +106,16 @@ class Agent(Protocol):
         """Answer each observation. Row i may draw random numbers only from ``seeds[i]`` (64 bits), never elsewhere:
         then its answer is the same in every batch, and a replay is the same to the byte."""
         ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """An agent that reads more than the chat: ``infos[i]`` is what the game tells that seat alone (``legal_actions``,
+    ``role``, ``persona``, ``state``), to be read and not changed. It is asked by ``choose`` in place of ``act``."""
+
+    def choose(
+        self, observations: Sequence[Chat], seeds: Sequence[int], infos: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Action]: ...
 
 
 class Verifier(Protocol):

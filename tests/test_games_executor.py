@@ -135,7 +135,7 @@ def test_a_triplet_that_the_gate_refused_is_no_example(jail: Runner) -> None:
     for gate in (None, Gate(role="challenger", band="(0, 1)")):
         players = seats(jail, library=Buffer(["deduction"]), solver=Scripted(["'abab'", "I do not know."]))
         panel = players.pop("verifier")
-        table = Table(fresh(), players, panel, Listener(), None, None, gate)
+        table = Table([fresh()], players, panel, Listener(), None, None, gate)
         episodes = rollout([table.game], table.agents, {"challenger": 12, "solver": 6}, seed=1)
         metrics = table.learn(episodes)
         kept.append(sorted(one.output for one in players["library"]._kept.values()))

@@ -67,7 +67,7 @@ def table(folder: Path, every: int, *, rows: int = 60, examination: Any = None, 
     game = LanguageGame(GAME, {"solver": {"score": 1.0}})
     players: dict[str, Any] = {"challenger": Dataset(path), "solver": Solver(every)}
     data_gate = Gate(role="challenger", band="(0, 1)", **gate)
-    return Table(game, players, panel, Learner(), None, examination, data_gate)
+    return Table([game], players, panel, Learner(), None, examination, data_gate)
 
 
 def step(seated: Table, **options: Any) -> tuple[list[Episode], dict[str, float]]:
@@ -169,7 +169,7 @@ def test_a_game_that_branches_before_the_proposer_keeps_its_groups(tmp_path: Pat
     turns = [{"role": "library", "says": "topic", "told": ""}, {**GAME[0], "told": "{topic}"}, GAME[1]]
     game = LanguageGame(turns, {"solver": {"score": 1.0}})
     players = {**seated.players, "library": Dataset(tmp_path / "questions-60.jsonl")}
-    seated = Table(game, players, seated.panel, seated.learner, None, None, seated.gate)
+    seated = Table([game], players, seated.panel, seated.learner, None, None, seated.gate)
     branch = {"library": 6, "challenger": 2, "solver": 4}
     episodes, told = play_step(seated, branch, seed=1, watch=lambda _: nullcontext())
     proposals = list(dict.fromkeys(episode.turns[1] for episode in episodes))

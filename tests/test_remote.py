@@ -129,7 +129,7 @@ def test_the_embedded_model_as_a_served_judge(serve: Serve) -> None:
         Answer(raw=b'{"choices": []}'),
         Answer(raw=b'{"choices": [{"message": {"content": null}}]}'),
         Answer(raw=b'{"choices": [{"message": {"content": ["5"]}}], "usage": []}'),
-        Answer(raw=gzip.compress(completion(POINTS_5)), headers={"Content-Encoding": "gzip"}),  # not asked for
+        Answer(raw=gzip.compress(completion(POINTS_5), mtime=0), headers={"Content-Encoding": "gzip"}),  # not asked for
         Answer(after=30.0),
         Answer(drip=0.2),
     ],

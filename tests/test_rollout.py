@@ -180,10 +180,12 @@ def test_a_game_that_does_not_end() -> None:
         def next_line(self) -> Any:
             return self.script[0]
 
-    players = {"solver": Counting("s")}
-    with pytest.raises(RolloutError, match="language_game_v0 has not ended after 7 turns"):
-        rollout([Endless([{"role": "solver", "says": "answer"}], {"solver": {"score": 1}})], players, max_turns=7)
-    rollout([lsp.raw_env()], {"challenger": Counting("c"), "solver": Counting("s"), VERIFIER: Judge()}, max_turns=3)
+    endless = Endless([{"role": "solver", "says": "answer"}], {"solver": {"score": 1}})
+    (cut,) = rollout([endless], {"solver": Counting("s")}, max_turns=7)
+    assert cut.truncated and len(cut.turns) == 7 and cut.returns == {"solver": 0.0} and not cut.verdict
+    players = {"challenger": Counting("c"), "solver": Counting("s"), VERIFIER: Judge()}
+    (ended,) = rollout([lsp.raw_env()], players, max_turns=2)
+    assert not ended.truncated and ended.verdict  # a verdict is no turn of a player
 
 
 @pytest.mark.parametrize("ways", [0, -1])

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from selfplay.types import Action, Case, Stateful, Verifier
 from verifiers.combine import RULES, WEIGHED, combine
+from verifiers.none import Nobody
 from verifiers.part import Job, Part, VerifierFailed
 
 __all__ = ["COMBINED", "Panel", "VerifierFailed", "guarded", "seat"]
@@ -199,6 +200,6 @@ def guarded(verifier: Verifier, deadline: float = 300.0) -> Panel:
     return Panel(score=verifier, combine="sum", deadline=deadline)
 
 
-def seat(verifier: Verifier | Panel, deadline: float = 300.0) -> Panel:
-    """A panel as it is; a bare verifier as the part ``score``."""
-    return verifier if isinstance(verifier, Panel) else Panel(score=verifier, deadline=deadline)
+def seat(verifier: Verifier | Panel | Nobody, deadline: float = 300.0) -> Panel | Nobody:
+    """A panel, or nobody, as it is; a bare verifier as the part ``score``."""
+    return verifier if isinstance(verifier, Panel | Nobody) else Panel(score=verifier, deadline=deadline)
