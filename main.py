@@ -28,6 +28,7 @@ from selfplay.compose import (
     merge_seats,
     others_seated,
     resolved,
+    roles_by_name,
 )
 from selfplay.console import run
 
@@ -216,7 +217,7 @@ def seat_players(cfg: DictConfig) -> Table:
     check_slots(gate_node(cfg), game.slots, "gate")
     panel = seat_verifier(cfg, cfg.verifier)
     check_fit(game, panel, cfg.branch)
-    nodes = merge_seats(cfg, game.roles, others_seated(game))
+    nodes = merge_seats(cfg, roles_by_name(game), others_seated(game))
     players = {name: build(node, cfg.allow) for name, node in nodes.items()}
     examination = None
     if cfg.exam.path:

@@ -114,7 +114,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
             return str(persona)
         role, number = self.role_of[seat], int(seat.rpartition("_")[2])
         title = role.replace("_", " ").capitalize()
-        return f"{title} {number + 1}" if list(self.role_of.values()).count(role) > 1 else title
+        return f"{title} {number}" if list(self.role_of.values()).count(role) > 1 else title
 
     # -- PettingZoo ----------------------------------------------------------------------------------------------
 
@@ -246,6 +246,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
         self._end()
 
     def _end(self) -> None:
+        self._lines = ()  # who was to speak at the same time has no turn any more
         self.terminations = dict.fromkeys(self.agents, True)
 
     def _names_of(self, seat: str) -> tuple[str, ...]:

@@ -202,8 +202,9 @@ def _begin(
 
 
 def _seated(agents: Mapping[str, Agent], table: Table, seat: str) -> Agent:
-    """Who plays there: the player of the seat, of the persona that sits in it, or of its role."""
-    for name in (seat, table.personas.get(seat, ""), table.role(seat)):
+    """Who plays there: the player of the seat, of the persona that sits in it, of the role that it was dealt, or of the
+    role that it has by its name."""
+    for name in (seat, table.personas.get(seat, ""), table.role(seat), role_of(seat)):
         if name in agents:
             return agents[name]  # an agent may well be falsy
     raise RolloutError(f"nobody sits in the seat {seat!r}: the seats taken are {', '.join(agents) or 'none'}")

@@ -18,7 +18,9 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from selfplay.playing import role_of
 from selfplay.plugins import PLUGINS, find_plugins
+from selfplay.types import VERIFIER
 
 OURS = ("agents", "envs", "learners", "models", "selfplay", "verifiers")
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,10 +137,17 @@ def merge_seats(cfg: DictConfig, roles: Iterable[str], others: Iterable[str] = (
     return nodes
 
 
+def roles_by_name(game: Any) -> list[str]:
+    """The roles that the players' seats have by their names, in order."""
+    return [role for role in dict.fromkeys(map(role_of, game.possible_agents)) if role != VERIFIER]
+
+
 def others_seated(game: Any) -> list[str]:
-    """Whom ``seats`` may name besides roles: the seats of the game, and its personas."""
+    """Whom ``seats`` may name besides the roles that seats have by their names: roles that are dealt, single seats, and
+    personas."""
     cast_of = getattr(game, "cast", None)
-    return [*game.possible_agents, *(cast_of.names if cast_of else ())]
+    seats = [seat for seat in game.possible_agents if role_of(seat) != VERIFIER]
+    return [*game.roles, *seats, *(cast_of.names if cast_of else ())]
 
 
 def load_choice(group: str, name: str) -> DictConfig:
