@@ -20,6 +20,7 @@ from learners.losses import importance
 from learners.step import OptimizerStep
 from learners.transfer_set import Lesson, TransferSet
 from models.engine import Engine
+from models.layout import drawn_mask
 from selfplay.types import Completion, Episode
 
 METHODS = ("sequence", "gkd", "on_policy")
@@ -135,6 +136,7 @@ class Distill:
         cap = self.importance_cap
         if cap:
             advantage_BT = importance(logp_BT, sampler_BT, cap) * advantage_BT
+        mask_BT = drawn_mask(said, mask_BT)
         gap = Gap.measure(logp_BT[mask_BT], sampler_BT[mask_BT], cap)
         return -torch.exp(logp_BT - logp_BT.detach()) * advantage_BT, gap
 

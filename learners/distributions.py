@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learners.passes import Passes
 from models.engine import Engine
+from models.layout import restrict
 from models.scoring import LOGITS, by_chunks, head
 from selfplay.types import Completion
 
@@ -61,12 +62,14 @@ def compare(
     sizes = [passes.engine.model.config.get_text_config().vocab_size for passes in (student, teacher)]
     ids = min(sizes)
 
-    def chunk(state: Tensor, other: Tensor) -> Tensor:
+    def chunk(state: Tensor, other: Tensor, allowed_NK: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            teacher_NV = _logprobs(teacher.engine, other, ids, temperature * teacher_temperature)
-        return measure(teacher_NV.to(state.device), _logprobs(student.engine, state, ids, temperature))
+            heat = temperature * teacher_temperature
+            teacher_NV = _logprobs(teacher.engine, other, ids, heat, allowed_NK).to(state.device)
+        return measure(teacher_NV, _logprobs(student.engine, state, ids, temperature, allowed_NK))
 
-    value_N = by_chunks(chunk, (state_ND, other_ND), max(1, at_once // max(sizes)))
+    inputs = (state_ND, other_ND) if rows.allowed_NK is None else (state_ND, other_ND, rows.allowed_NK)
+    value_N = by_chunks(chunk, inputs, max(1, at_once // max(sizes)))
     return rows.placed(value_N)
 
 
@@ -80,18 +83,19 @@ def token_logprobs(
         state_ND, rows = passes.states(shown)
     ids = model.config.get_text_config().vocab_size
 
-    def chunk(state: Tensor, token: Tensor) -> Tensor:
-        return _logprobs(passes.engine, state, ids, temperature).gather(1, token[:, None]).squeeze(1)
+    def chunk(state: Tensor, token: Tensor, allowed_NK: Tensor | None = None) -> Tensor:
+        return _logprobs(passes.engine, state, ids, temperature, allowed_NK).gather(1, token[:, None]).squeeze(1)
 
-    logp_N = by_chunks(chunk, (state_ND, rows.token_N), max(1, at_once // ids))
+    logp_N = by_chunks(chunk, (state_ND, *rows.scored), max(1, at_once // ids))
     return rows.placed(logp_N)
 
 
-def _logprobs(engine: Engine, state_ND: Tensor, ids: int, temperature: float) -> Tensor:
-    """(N, ``ids``) in float32."""
+def _logprobs(engine: Engine, state_ND: Tensor, ids: int, temperature: float, allowed_NK: Tensor | None) -> Tensor:
+    """(N, ``ids``) in float32; -inf for words that were not up for choice."""
     with engine.autocast():
         logits_NV = head(engine.model, state_ND)
-    return (logits_NV[:, :ids].float() / temperature).log_softmax(-1)
+    allowed_NK = None if allowed_NK is None else allowed_NK.to(logits_NV.device)
+    return restrict(logits_NV[:, :ids].float() / temperature, allowed_NK).log_softmax(-1)
 
 
 def _width(said: Sequence[Completion]) -> int:

@@ -26,6 +26,7 @@ from learners.rounds import NOTHING, Rounds
 from learners.sft import sequence_shares
 from learners.step import OptimizerStep
 from models.engine import Engine
+from models.layout import drawn
 from selfplay.types import Episode, Verifier
 
 
@@ -139,7 +140,7 @@ class DPO:
         logp_BT, _ = self.step.logprobs([completion for pair in batch for completion in pair.said])
         logp_B = logp_BT.sum(-1)
         reference_B = logp_B.new_tensor([score for pair in batch for score in pair.reference])
-        length_B = logp_B.new_tensor([float(len(c.token_ids)) for pair in batch for c in pair.said])
+        length_B = logp_B.new_tensor([float(drawn(c)) for pair in batch for c in pair.said])
         if self.length_normalized:
             policy_B, reference_B = logp_B / length_B, reference_B / length_B
         else:

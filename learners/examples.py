@@ -16,10 +16,11 @@ from statistics import fmean
 from typing import Any
 
 from models.engine import Engine
+from models.layout import drawn
 from selfplay.lessons import Silenced
 from selfplay.types import Completion, Episode, Turn
 
-Key = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+Key = tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]], ...]
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Example:
 
     @property
     def tokens(self) -> int:
-        return sum(len(completion.token_ids) for completion in self.said)
+        return sum(drawn(completion) for completion in self.said)
 
 
 def said(example: Example) -> tuple[Completion, ...]:
@@ -54,8 +55,8 @@ def in_order(examples: Sequence[Example]) -> list[Example]:
 
 
 def key(example: Example) -> Key:
-    """What makes an example the same as another one: its tokens."""
-    return tuple((completion.prompt_ids, completion.token_ids) for completion in example.said)
+    """What makes an example the same as another one: its tokens, and what they were chosen among."""
+    return tuple((completion.prompt_ids, completion.token_ids, completion.allowed) for completion in example.said)
 
 
 # -- from the tree to words --------------------------------------------------------------------------------------------
@@ -78,16 +79,25 @@ def turns_of(episodes: Sequence[Episode], role: str) -> dict[Turn, list[Episode]
     return leaves
 
 
-def worth(leaves: Sequence[Episode], role: str, part: str | None) -> float:
-    """The mean over leaves that are not void of the verdict's ``part``, or of the role's return where it is None; nan
-    where there is nothing to go by. Raises ``ValueError`` for a part that the verdict does not have."""
+def worth(leaves: Sequence[Episode], turn: Turn, part: str | None) -> float:
+    """The mean over a turn's leaves of the verdict's ``part`` (``score_of``), or of what the turn's seat earned where it
+    is None; nan where there is nothing to go by."""
+    if part is not None:
+        return score_of(leaves, part)
+    found = [leaf.earned(turn) for leaf in leaves if not leaf.void and turn.role in leaf.returns]
+    return fmean(found) if found else math.nan
+
+
+def score_of(leaves: Sequence[Episode], part: str) -> float:
+    """The mean of the verdict's ``part`` over leaves that have a verdict and are not void; nan where none has. Raises
+    ``ValueError`` for a part that the verdict does not have."""
     found: list[float] = []
     for leaf in leaves:
-        if leaf.void or (part is not None and not leaf.verdict):  # a forfeit is a return, and no verdict
+        if leaf.void or not leaf.verdict:  # a forfeit is a return, and no verdict
             continue
-        if part is not None and part not in leaf.verdict:
+        if part not in leaf.verdict:
             raise ValueError(f"learner.part={part!r} is no part of the verdict{nearest(part, leaf.verdict)}")
-        found.append(leaf.returns.get(role, math.nan) if part is None else leaf.verdict[part])
+        found.append(leaf.verdict[part])
     return fmean(found) if found else math.nan
 
 
@@ -122,8 +132,9 @@ def nearest(name: str, known: Any) -> str:
 
 
 def save_examples(examples: Sequence[Example], file: Path) -> None:
-    """A JSON line each: the weight, whether it was given, and of every completion text, prompt, tokens and finish."""
-    rows = [[e.weight, e.given, [[c.text, c.prompt_ids, c.token_ids, c.finish] for c in e.said]] for e in examples]
+    """A JSON line each: the weight, whether it was given, and of every completion text, prompt, tokens, finish and,
+    where its tokens were chosen among a few, among which."""
+    rows = [[e.weight, e.given, [_row(completion) for completion in e.said]] for e in examples]
     lines = [json.dumps(row) + "\n" for row in rows]
     file.write_text("".join(lines), encoding="ascii")
 
@@ -133,8 +144,15 @@ def load_examples(file: Path) -> list[Example]:
     examples: list[Example] = []
     for line in file.read_text(encoding="ascii").splitlines():
         weight, given, rows = json.loads(line)
-        completions = (
-            Completion(text, tuple(prompt), tuple(tokens), (), finish) for text, prompt, tokens, finish in rows
-        )
-        examples.append(Example(tuple(completions), weight, given))
+        examples.append(Example(tuple(_said(*row) for row in rows), weight, given))
     return examples
+
+
+def _row(said: Completion) -> list[Any]:
+    return [said.text, said.prompt_ids, said.token_ids, said.finish, *([said.allowed] if said.allowed else [])]
+
+
+def _said(
+    text: str, prompt: list[int], tokens: list[int], finish: Any, allowed: Sequence[list[int]] = ()
+) -> Completion:
+    return Completion(text, tuple(prompt), tuple(tokens), (), finish, tuple(map(tuple, allowed)))

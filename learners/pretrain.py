@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from learners.corpus import Corpus
-from learners.examples import turns_of, worth
+from learners.examples import score_of, turns_of
 from learners.keys import OptimizerKeys
 from learners.mixture import annealed, beaten, harder_than_before, shares
 from learners.opponent import Opponent, scored
 from learners.step import OptimizerStep
 from models.engine import Engine
+from models.layout import drawn
 from selfplay.types import Completion, Episode, Turn
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Pretrain:
         parts = self.weights if self.weights is not None else next((tuple(g.verdict) for g in games if g.verdict), ())
         product = 1.0 if parts else 0.0
         for part in parts:
-            score = worth(games, self.role, part)
+            score = score_of(games, part)
             if math.isnan(score):
                 return 0.0
             if not 0 <= score <= 1:
@@ -177,7 +178,7 @@ class Pretrain:
         """All rows that weigh something, and the number of the corpus' tokens."""
         windows = self.corpus.draw(self.corpus_batch)
         tokens = sum(len(window.token_ids) for window in windows)
-        each, share = shares(weights, [len(completion.token_ids) for completion in said], tokens, mu)
+        each, share = shares(weights, [drawn(completion) for completion in said], tokens, mu)
         rows = [_Row(c, torch.full((len(c.token_ids),), w), False) for c, w in zip(said, each, strict=True) if w]
         hard = self._hard(windows)
         return [_Row(w, share * hard_T, True) for w, hard_T in zip(windows, hard, strict=True)] + rows, tokens

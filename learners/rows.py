@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 
 from torch import Tensor
 
+from models.layout import drawn
 from selfplay.types import Completion, Episode, Turn
 
 PerRole = float | Mapping[str, float]
@@ -37,14 +38,14 @@ class Row:
 
 
 def rows_of(episodes: Sequence[Episode], beta: PerRole, entropy: PerRole) -> list[Row]:
-    """A row for every turn that was said in tokens, in an episode that is not void and pays its role; siblings next to
+    """A row for every turn whose tokens were drawn, in an episode that is not void and pays its role; siblings next to
     each other."""
     groups: dict[int, dict[Turn, Completion]] = {}
     for episode in episodes:
         if not episode.void:
             for turn in episode.turns:
                 said = turn.action.completion
-                if turn.role in episode.returns and said is not None and said.token_ids:
+                if turn.role in episode.returns and said is not None and drawn(said):
                     groups.setdefault(turn.group, {})[turn] = said
     rows = [Row(turn, said) for group in groups.values() for turn, said in group.items()]
     for role, mates in by_role(rows).items():
@@ -77,7 +78,9 @@ def minibatches(rows: Sequence[Row], parts: int, seed: int) -> list[list[Row]]:
     rng = random.Random(seed)
     made: list[list[Row]] = [[] for _ in range(parts)]
     for _, mates in sorted(by_role(rows).items()):
-        mates.sort(key=lambda row: (row.completion.prompt_ids, row.completion.token_ids, row.advantage))
+        mates.sort(
+            key=lambda row: (row.completion.prompt_ids, row.completion.token_ids, row.completion.allowed, row.advantage)
+        )
         rng.shuffle(mates)
         for part, members in enumerate(made):
             members += mates[part::parts]
@@ -101,8 +104,7 @@ def per_role(rows: Iterable[Row], name: str, summed: Sequence[Mapping[str, float
     that some batch has told of."""
     found = {role for sums in summed for role in sums}
     counts = {
-        role: sum(len(row.completion.token_ids) if tokens else 1 for row in mates)
-        for role, mates in by_role(rows).items()
+        role: sum(drawn(row.completion) if tokens else 1 for row in mates) for role, mates in by_role(rows).items()
     }
     return {f"{name}/{role}": sum(s.get(role, 0.0) for s in summed) / counts[role] for role in counts if role in found}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from learners.examples import nearest, turns_of, worth
 from models.engine import Engine
+from models.layout import drawn
 from selfplay.seeds import derive
 from selfplay.types import Chat, Completion, Episode, Turn
 
@@ -51,7 +52,7 @@ class TransferSet:
         found = {turn: games for turn, games in self._turns(episodes).items() if games}
         counts, times = Counter[str](), Counter[tuple[Completion, Completion]]()
         for turn, games in found.items():
-            if self.threshold is not None and not worth(games, self.role, self.part) >= self.threshold:
+            if self.threshold is not None and not worth(games, turn, self.part) >= self.threshold:
                 continue  # nan, where no verdict was given, is no pass
             counts["kept"] += 1
             for said in self._words(turn, games, step):
@@ -66,7 +67,7 @@ class TransferSet:
                 f"the turns of learner.role={self.role!r} have no tokens of the student's own: seat the model itself, "
                 "with trained=true"
             )
-        tokens = math.fsum(len(said.token_ids) * count for (said, _), count in times.items())
+        tokens = math.fsum(drawn(said) * count for (said, _), count in times.items())
         metrics = {"distill/too_long": float(counts["too_long"]), "distill/tokens": tokens}
         if found:
             metrics["distill/kept"] = counts["kept"] / len(found)
@@ -74,7 +75,8 @@ class TransferSet:
             metrics["distill/own"] = counts["own"] / times.total()
         # By their tokens: whatever order the games came in, the same lessons make the same batches.
         made = [Lesson(said, shown, count / tokens) for (said, shown), count in times.items()]
-        return sorted(made, key=lambda lesson: (lesson.said.prompt_ids, lesson.said.token_ids)), metrics
+        order = sorted(made, key=lambda lesson: (lesson.said.prompt_ids, lesson.said.token_ids, lesson.said.allowed))
+        return order, metrics
 
     def _turns(self, episodes: Sequence[Episode]) -> dict[Turn, list[Episode]]:
         turns = turns_of(episodes, self.role)

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from models.allocator import keep_freed_memory
 from models.attention import adopt
 from models.chat import ChatEncoder, whole
-from models.choices import token_ids
+from models.choices import readings, token_ids, tree
+from models.linear import adopt_linear
 from models.lora import has_lora, load_lora, merged, save_lora
 from models.roofline import Work
 from models.sampler import Sampler
@@ -54,6 +55,8 @@ class Engine:
             adopt(model)
         if model.device.type == "cpu":
             keep_freed_memory()
+            if dtype == torch.float32:
+                adopt_linear(model)
         self.model, self.tokenizer, self.name, self.dtype = model, tokenizer, name, dtype
         self.version, self._frozen = 0, frozen
         self.work = Work(model, dtype)
@@ -169,12 +172,41 @@ class Engine:
         self._count_reading(prompts)
         return self._sampler.weigh(prompts, ids, self.version)
 
+    def choose(
+        self, chats: Sequence[Chat], legal: Sequence[Sequence[str]], *, temperature: float, seeds: Sequence[int]
+    ) -> list[Completion]:
+        """One of the texts ``legal[i]`` per chat, drawn token by token among those that a legal text goes on with.
+
+        ``text`` is the whole move; ``token_ids`` end with the last token that was drawn, for the rest of the move is
+        given then: a row with one legal move has none, and nothing is asked. ``temperature`` 0 is greedy at each token.
+        Row i is a function of (weights, ``chats[i]``, the set of ``legal[i]``, ``seeds[i]``, temperature). A chat that
+        leaves no room for its longest move is answered with silence. Raises ``ValueError`` for moves that cannot be
+        chosen among: none, equal ones, those without tokens.
+        """
+        listed = [tuple(moves) for moves in legal]
+        texts = list(dict.fromkeys(move for moves in listed for move in moves))
+        tokens = dict(zip(texts, self._words(texts), strict=True))
+        trees = {moves: tree(moves, tokens, self.tokenizer.eos_token_id, self.name) for moves in dict.fromkeys(listed)}
+        prompts = self._chats(chats)
+        pairs = enumerate(zip(prompts, listed, strict=True))
+        rows = [i for i, (prompt, moves) in pairs if self._has_room(prompt, trees[moves].longest)]
+        said = [Completion("", prompt, (), (), "length") for prompt in prompts]
+        if not rows:
+            return said
+        asked, drawn = [prompts[i] for i in rows], [seeds[i] for i in rows]
+        chosen = self._sampler.choose(asked, [trees[listed[i]] for i in rows], drawn, temperature, self.version)
+        for count, new, before in readings(asked, chosen):
+            self.work.prefill(count, new, before)
+        for i, one in zip(rows, chosen, strict=True):
+            parts = tuple(one.token_ids), tuple(one.logprobs), "stop", tuple(one.allowed)
+            said[i] = Completion(listed[i][one.move], prompts[i], *parts)
+        return said
+
     def encode(self, chat: Chat, text: str) -> Completion:
         """Someone else's words as this model's tokens, end of sequence included; ``logprobs`` is empty: nobody
         sampled them."""
-        ids = self.tokenizer(whole(text), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        end = [self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else []
-        return Completion(text, self._chats([chat])[0], tuple(ids + end), (), "stop")
+        end = (self.tokenizer.eos_token_id,) if self.tokenizer.eos_token_id is not None else ()
+        return Completion(text, self._chats([chat])[0], self._words([text])[0] + end, (), "stop")
 
     def snapshot(self) -> Engine:
         """A frozen copy of the present weights: a reference, an opponent, a teacher."""
@@ -224,6 +256,14 @@ class Engine:
 
     def _has_room(self, prompt: tuple[int, ...], max_tokens: int) -> bool:
         return self._context is None or len(prompt) + max_tokens <= self._context
+
+    def _words(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of players' words; what spells a control token is letters."""
+        if not texts:
+            return []
+        spelled = [whole(text) for text in texts]
+        rows = self.tokenizer(spelled, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [tuple(row) for row in rows]
 
     def _texts(self, rows: list[list[int]]) -> list[str]:
         return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from models.engine import Engine
+from models.linear import product
 from models.lora import Lora, add_lora
 from models.memory import batch_tokens as tokens_that_fit
 from models.memory import free_memory
@@ -196,16 +197,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 @cache
 def _faster_on_cpu() -> torch.dtype:
     """Raced once per process, so that every ``auto`` means the same."""
-    return torch.bfloat16 if _gemm_seconds(torch.bfloat16) < 0.6 * _gemm_seconds(torch.float32) else torch.float32
+    return torch.bfloat16 if _gemm_seconds(torch.bfloat16) < 0.8 * _gemm_seconds(torch.float32) else torch.float32
 
 
 def _gemm_seconds(dtype: torch.dtype) -> float:
     """The best of a few products: without matrix units bfloat16 is several times slower than float32 on a CPU."""
     a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
     times = []
-    for _ in range(8):
+    for _ in range(16):
         started = time.perf_counter()
-        a @ b
+        product(a, b)
         times.append(time.perf_counter() - started)
     return min(times)
 

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from models.cost import Cost, Shape, decode, optimize, prefill, score, shape_of, train
+from models.linear import product
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _gemm_flops(device: torch.device, dtype: torch.dtype) -> float:
     generator = torch.Generator(device).manual_seed(0)  # constant operands draw less power and run too fast on a GPU
     while True:
         a, b = (torch.rand(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
-        seconds = _best(lambda a=a, b=b: a @ b, device)
+        seconds = _best(lambda a=a, b=b: product(a, b), device)
         rate = max(rate, 2 * size**3 / seconds)
         if seconds >= 5e-4 or size >= 8192:
             return rate

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from models.attention import NAME as SPARRING
-from models.choices import next_logprobs
+from models.choices import Branch, Chosen, next_logits, next_logprobs, walk
 from models.decode import batches, decode
 from models.graphs import Graphs
 from models.lora import follow, has_lora, merged
 from models.memory import is_out_of_memory
 from models.prefixes import Ids, Prefixes
-from models.scoring import can_share
+from models.scoring import LOGITS, can_share
 from models.speech import Sample, Sampling
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,30 @@ class Sampler:
             return [found[row] for row in range(len(prompts))]
 
         return self._fitting(run, max(map(len, prompts), default=0))
+
+    def choose(
+        self, prompts: Sequence[Ids], trees: Sequence[Branch], seeds: Sequence[int], temperature: float, version: int
+    ) -> list[Chosen]:
+        """One of the moves of ``trees[i]`` after each prompt."""
+        model = self.model(version)
+        at_once = max(1, LOGITS // model.config.get_text_config().vocab_size)
+
+        def ask(wanted: list[Ids], ids: list[tuple[int, ...]]) -> Tensor:
+            logits_BK = torch.full((len(wanted), max(map(len, ids))), -torch.inf, dtype=torch.float64)
+            rows_of: dict[Ids, list[int]] = {}
+            for row, prompt in enumerate(wanted):
+                rows_of.setdefault(prompt, []).append(row)
+            unique = sorted(rows_of, key=lambda prompt: (len(prompt), prompt))
+            for batch in batches([len(prompt) for prompt in unique], 1, self.batch_tokens):
+                for start in range(0, len(batch), at_once):
+                    rows = [row for number in batch[start : start + at_once] for row in rows_of[unique[number]]]
+                    part = [wanted[row] for row in rows], [ids[row] for row in rows]
+                    found = next_logits(model, *part, self._pad_id, self._prefixes)
+                    logits_BK[rows, : found.shape[1]] = found
+            return logits_BK
+
+        longest = max(len(prompt) + branch.longest for prompt, branch in zip(prompts, trees, strict=True))
+        return self._fitting(lambda: walk(prompts, trees, seeds, temperature, ask), longest)
 
     def model(self, version: int) -> PreTrainedModel:
         """The model that decodes, brought up to date."""

@@ -15,8 +15,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate, chain
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,8 +27,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from models.cache import decode_cache, grows
+from models.layout import Rows, lay_out, restrict
 from models.sibling_attention import NAME as SIBLINGS
-from models.siblings import Siblings, beside
 from selfplay.types import Completion
 
 log = logging.getLogger(__name__)
@@ -41,67 +40,6 @@ _BLOCK = 1 << 20
 
 _separable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _sharing: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A batch of completions as tensors: ``ids_BL``, right-padded, or all in one row, and then ``position_BL`` tells
-    each token's place and ``siblings``, where prompts are shared, who belongs to whom; ``predicts_N``, the flat
-    position (of B x L) from which each completion token is predicted; ``token_N``; and ``mask_BT``, where the N tokens
-    go, row by row."""
-
-    ids_BL: Tensor
-    position_BL: Tensor | None
-    predicts_N: Tensor
-    token_N: Tensor
-    mask_BT: Tensor
-    siblings: Siblings | None = None
-
-    def placed(self, value_N: Tensor) -> Tensor:
-        """A number for every completion token, where it stands: (B, T), 0 outside the mask."""
-        return value_N.new_zeros(self.mask_BT.shape).masked_scatter(self.mask_BT, value_N)
-
-
-def lay_out(
-    completions: Sequence[Completion],
-    device: torch.device,
-    multiple: tuple[int, int] = (1, 1),
-    packed: bool = False,
-    shared: bool = False,
-) -> Rows:
-    """The rows of a batch. ``multiple`` rounds the number of rows and of positions up, so that shapes recur;
-    ``packed`` puts all into one row without padding, for attention of variable lengths; ``shared`` as well, and every
-    distinct prompt is there once.
-
-    The last token of a row predicts nothing and is left out. Raises ``ValueError`` for a completion without a prompt:
-    nothing predicts its first token.
-    """
-    if not all(c.prompt_ids for c in completions):
-        raise ValueError("a completion has an empty prompt: nothing predicts its first token")
-    longest = max(len(c.token_ids) for c in completions)
-    token_N = torch.tensor([token for c in completions for token in c.token_ids], device=device, dtype=torch.int64)
-    mask_BT = torch.tensor([[t < len(c.token_ids) for t in range(longest)] for c in completions], device=device)
-    if shared:
-        kin = beside(completions, device, multiple[0] * multiple[1])
-        return Rows(kin.ids_N[None], kin.position_N[None], kin.predicts_C, token_N, mask_BT, kin)
-    rows = [(*c.prompt_ids, *c.token_ids)[:-1] for c in completions]
-    if packed:
-        starts = list(accumulate(map(len, rows), initial=0))[:-1]
-        ids, positions = [list(chain(*rows))], [[n for row in rows for n in range(len(row))]]
-    else:
-        width = _up(max(map(len, rows)), multiple[1])
-        starts, positions = [width * b for b in range(len(rows))], None
-        ids = [[*row, *[0] * (width - len(row))] for row in rows]
-        ids += [[0] * width] * (_up(len(rows), multiple[0]) - len(rows))
-    pairs = list(zip(starts, completions, strict=True))
-    predicts = [start + len(c.prompt_ids) - 1 + t for start, c in pairs for t in range(len(c.token_ids))]
-    return Rows(
-        torch.tensor(ids, device=device),
-        None if positions is None else torch.tensor(positions, device=device),
-        torch.tensor(predicts, device=device, dtype=torch.int64),
-        token_N,
-        mask_BT,
-    )
 
 
 def states(
@@ -142,11 +80,11 @@ def score(
     """
     state_ND, rows = states(model, completions, **layout)
 
-    def chunk(state: Tensor, token: Tensor) -> Tensor:
-        return token_logprobs(head(model, state), token)
+    def chunk(state: Tensor, *scored: Tensor) -> Tensor:
+        return token_logprobs(head(model, state), *scored)
 
     size = logits // model.config.get_text_config().vocab_size if has_own_head(model) else len(rows.token_N)
-    logp_N = by_chunks(chunk, (state_ND, rows.token_N), max(1, size))
+    logp_N = by_chunks(chunk, (state_ND, *rows.scored), max(1, size))
     return rows.placed(logp_N), rows.mask_BT
 
 
@@ -202,9 +140,10 @@ def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
     return headed(inputs_embeds=hidden_ND[None], use_cache=False).logits[0]
 
 
-def token_logprobs(logits_NV: Tensor, token_N: Tensor) -> Tensor:
-    """log softmax(logits)[token], (N,) in float32. Keeps the logits as they are for the backward pass, and no copy."""
-    return _TokenLogprobs.apply(logits_NV, token_N)  # type: ignore[no-any-return]
+def token_logprobs(logits_NV: Tensor, token_N: Tensor, allowed_NK: Tensor | None = None) -> Tensor:
+    """log softmax(logits)[token], (N,) in float32, over the words of ``allowed_NK`` (``Rows``) where it is given. Keeps
+    the logits as they are for the backward pass, and no copy."""
+    return _TokenLogprobs.apply(logits_NV, token_N, allowed_NK)  # type: ignore[no-any-return]
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -212,26 +151,26 @@ class _TokenLogprobs(torch.autograd.Function):
     time, which is also faster than a log-softmax: nothing of size N x V in float32 leaves the cache."""
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor) -> Tensor:
+    def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor, allowed_NK: Tensor | None) -> Tensor:
         logp_N = torch.empty(len(token_N), dtype=torch.float32, device=logits_NV.device)
         total_N = torch.empty_like(logp_N)
         for rows in blocks(logits_NV):
-            block = logits_NV[rows].float()
+            block = floats(logits_NV, allowed_NK, rows)
             total_N[rows] = block.logsumexp(-1)
             logp_N[rows] = block.gather(1, token_N[rows, None]).squeeze(1) - total_N[rows]
-        ctx.save_for_backward(logits_NV, token_N, total_N)
+        ctx.save_for_backward(logits_NV, token_N, total_N, allowed_NK)
         return logp_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        logits_NV, token_N, total_N = ctx.saved_tensors
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        logits_NV, token_N, total_N, allowed_NK = ctx.saved_tensors
         gradient_NV = torch.empty_like(logits_NV)
         for rows in blocks(logits_NV):
             upstream = upstream_N[rows, None].float()
-            block = logits_NV[rows].float().sub(total_N[rows, None]).exp_().mul_(-upstream)
+            block = floats(logits_NV, allowed_NK, rows).sub(total_N[rows, None]).exp_().mul_(-upstream)
             gradient_NV[rows] = block.scatter_add_(1, token_N[rows, None], upstream).to(gradient_NV.dtype)
-        return gradient_NV, None
+        return gradient_NV, None, None
 
 
 class _Said(BaseModelOutputWithPast):
@@ -289,11 +228,12 @@ def _within(ids: Sequence[int], size: int) -> tuple[int, ...]:
     return tuple(token % size for token in ids)
 
 
+def floats(logits_NV: Tensor, allowed_NK: Tensor | None, rows: slice) -> Tensor:
+    """A block of the logits in float32, -inf for words that were not up for choice; never to be changed in place."""
+    return restrict(logits_NV[rows].float(), None if allowed_NK is None else allowed_NK[rows])
+
+
 def blocks(logits_NV: Tensor) -> list[slice]:
     """Rows of the logits, so many at a time as are turned into float32 at once."""
     step = max(1, _BLOCK // logits_NV.shape[1])
     return [slice(start, start + step) for start in range(0, logits_NV.shape[0], step)]
-
-
-def _up(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple

@@ -61,6 +61,7 @@ class VllmEngine(Engine):
     """
 
     exact_sampler = False
+    choose = None  # type: ignore[assignment]  # its sampler draws whole completions: who chooses moves is told so
 
     def __init__(
         self,

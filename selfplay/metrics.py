@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
-from selfplay.types import VERIFIER, Episode, Turn
+from selfplay.types import VERIFIER, Completion, Episode, Turn
 
 PHASES = ("generate", "judge", "update", "other")
 """What every step's seconds are counted under; an exam or an audit comes on top."""
@@ -46,7 +46,7 @@ def _completions(role: str, episodes: Sequence[Episode]) -> dict[str, float]:
     said = [turn.action.completion for turn in turns if turn.action.completion is not None]
     if not said:
         return {}
-    tokens = [logprob for completion in said for logprob in completion.logprobs]
+    tokens = [logprob for completion in said for logprob in _drawn(completion)]
     return {
         f"completions/mean_length/{role}": fmean(len(completion.token_ids) for completion in said),
         f"completions/clipped_ratio/{role}": fmean(completion.finish == "length" for completion in said),
@@ -54,15 +54,24 @@ def _completions(role: str, episodes: Sequence[Episode]) -> dict[str, float]:
     }
 
 
+def _drawn(completion: Completion) -> list[float]:
+    """The log-probabilities of the tokens that were drawn, and not given by the legal moves."""
+    allowed = completion.allowed or ((),) * len(completion.logprobs)
+    return [logprob for logprob, among in zip(completion.logprobs, allowed, strict=True) if len(among) != 1]
+
+
 def _valid_share(episodes: Sequence[Episode]) -> float:
-    """A proposal is valid when it was no forfeit and some verifier could tell what to make of it; 0 where nobody came
-    to propose."""
+    """A proposal is valid when it was no forfeit and some verifier could tell what to make of it, or the game's own
+    rules paid at its end; 0 where nobody came to propose."""
     valid: dict[Turn, bool] = {}
     for episode in episodes:
         if not episode.turns:
             continue
         first = episode.turns[0]
-        judged = episode.turns[-1].role == VERIFIER and not episode.void
+        ended = (
+            not episode.forfeit and not episode.truncated
+        )  # only a game without a verifier ends so without a verdict
+        judged = (episode.turns[-1].role == VERIFIER or ended) and not episode.void
         rules = episode.forfeit not in ("", first.role)  # somebody else broke the rules: the proposal stands
         valid[first] = valid.get(first, False) or judged or rules
     return fmean(valid.values()) if valid else 0.0

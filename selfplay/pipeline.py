@@ -113,9 +113,14 @@ def _from_json(body: Mapping[str, Any]) -> Opening:
     completion = None
     if body["completion"] is not None:
         said: dict[str, Any] = dict(body["completion"])
-        said |= {name: tuple(cast(list[Any], part)) for name, part in said.items() if isinstance(part, list)}
+        said |= {name: _tuples(part) for name, part in said.items()}
         completion = Completion(**said)
     return Opening(body["seat"], body["told"], Action(_unpack(body["move"]), completion))
+
+
+def _tuples(part: Any) -> Any:
+    """A part of a completion as it was: JSON has lists only, also within the list of what tokens were drawn among."""
+    return tuple(_tuples(one) for one in cast(list[Any], part)) if isinstance(part, list) else part
 
 
 def _pack(move: Any) -> Any:

@@ -35,13 +35,17 @@ class _Wild:
 
 
 def check_game(make: Callable[[], Any], *, games: int = 50) -> None:
-    """PettingZoo's own tests, then games of nasty text: they end, pay finite numbers, replay to the byte from the
+    """PettingZoo's own tests, under both of its APIs, then games of nasty text: they end, pay finite numbers, replay to the byte from the
     same seed, and a copy made in the middle goes its own way."""
     import pettingzoo.test
+    import pettingzoo.utils.conversions
 
     tests: Any = pettingzoo.test  # its signatures are only half annotated
     tests.api_test(make(), num_cycles=50)
     tests.seed_test(make, num_cycles=10)
+    as_parallel: Any = pettingzoo.utils.conversions.turn_based_aec_to_parallel
+    tests.parallel_api_test(as_parallel(make()), num_cycles=50)
+    tests.parallel_seed_test(lambda: as_parallel(make()), num_cycles=10)
     game = make()
     parts = tuple(getattr(getattr(game, "unwrapped", game), "parts", ()))
     players: dict[str, Agent] = {role_of(seat): _Wild((), 1) for seat in game.possible_agents}

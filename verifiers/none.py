@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from selfplay.types import Action, Case, Verifier
 
@@ -11,6 +12,7 @@ class Nobody:
     """Sits in the verifier's seat of a game that has none: its verdict has no parts, and it is never asked."""
 
     parts: tuple[str, ...] = ()
+    runs_in: ClassVar[str] = "main"
 
     def __init__(self) -> None:
         self.verifiers: Mapping[str, Verifier] = {}
