@@ -40,6 +40,13 @@ def opens(text: str, word: str) -> bool:
     return re.match(whole, plain(text)) is not None
 
 
+@lru_cache(maxsize=4096)
+def mention(slot: str, names: tuple[str, ...]) -> re.Pattern[str]:
+    """An expression that whole texts match in which one of the names stands by itself; ``slot`` is the last of them."""
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.compile(rf"(?:.*\W)?(?P<{slot}>{longest_first})(?:\W.*)?", re.IGNORECASE | re.DOTALL)
+
+
 def plain(text: str) -> str:
     """The text as it is compared: one spelling of each letter, no case, nothing invisible, one blank between words."""
     shown = "".join(letter for letter in _UNSEEN.sub("", text) if unicodedata.category(letter) != "Cf")
