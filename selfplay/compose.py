@@ -135,8 +135,8 @@ def merge_seats(cfg: DictConfig, roles: Iterable[str], others: Iterable[str] = (
         elif "_target_" not in seated:
             key = next(iter(seated), "key")
             raise ConfigError(
-                f"seats.{name} has the key {key}, but nobody to play: choose who by +agent@seats.{name}=<agent>, and then "
-                f"seats.{name}.{key}={seated.get(key)}"
+                f"seats.{name} has the key {key}, but nobody to play: choose who by +agent@seats.{name}=<agent>, and "
+                f"then seats.{name}.{key}={seated.get(key)}"
             )
         else:
             nodes[name] = seated
