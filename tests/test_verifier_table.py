@@ -20,10 +20,10 @@ WANTED = (
     "selfjudge", "reward_model", "sympy_solver", "code_executor", "constitution", "majority", "remote", "external",
     "lsp", "panel",
 )  # fmt: skip
-SHORT = (
-    "model=tiny", "steps=3", "branch.challenger=8", "branch.solver=4", "exam.path=null", "runtime.threads=1",
-    "runtime.tensorboard=false",
-)  # fmt: skip
+SHORT = ("model=tiny", "steps=3", "exam.path=null", "runtime.threads=1", "runtime.tensorboard=false")
+BRANCHES = ("branch.challenger=8", "branch.solver=4")
+RULES = "none"
+"""The row of no verifier: a game of other roles, whose rules pay."""
 
 
 def rows() -> list[list[str]]:
@@ -55,7 +55,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with ChatServer(embedded()) as server:
         there = [f"verifier.base_url={server.url}"]
         commands = [
-            [*words, *(there if choice(words) == "remote" else []), *SHORT, f"run_dir={runs[' '.join(words)]}"]
+            [
+                *words,
+                *(there if choice(words) == "remote" else []),
+                *(() if choice(words) == RULES else BRANCHES),
+                *SHORT,
+                f"run_dir={runs[' '.join(words)]}",
+            ]
             for words in rows()
         ]
         done = subprocess.run(
@@ -78,4 +84,5 @@ def test_a_row_trains_and_its_verifier_scores(words: str, ran: dict[str, Path]) 
     metrics = [json.loads(line) for line in (ran[words] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for kind in ("timeouts", "memory", "died", "raised", "wrong_count", "not_a_number", "infra"):
         assert not any(step.get(name) for step in metrics for name in step if name.endswith(f"/{kind}")), kind
-    assert any(name.startswith("rewards/") for step in metrics for name in step), "no case was scored"
+    scored = any(name.startswith("rewards/") for step in metrics for name in step)
+    assert scored != (choice(words.split()) == RULES), "a case was scored where there is no verifier, or none was"
