@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ def train(cfg: DictConfig) -> None:
     from selfplay.pipeline import open_pipeline
     from selfplay.record import Recorder, Stopwatch, log_files, read
     from selfplay.refill import play_step
-    from selfplay.runs import open_run, write_config
+    from selfplay.runs import open_run, run_name, write_config
     from selfplay.screen import open_screen, pick_transcript
     from selfplay.seeds import derive
     from selfplay.signals import StopSignal
@@ -116,7 +115,7 @@ def train(cfg: DictConfig) -> None:
         record.summary(summary)
         if audit:
             audit.report()
-    screen.say("\n".join((*table.panel.warnings(), report(summary, run.folder, curves.draw(run.folder)))))
+    screen.say("\n".join((*table.last_words(run.folder), report(summary, run.folder, curves.draw(run.folder)))))
 
 
 def play(cfg: DictConfig) -> None:
@@ -146,12 +145,16 @@ def evaluate(cfg: DictConfig) -> None:
     if table.examination is None:
         raise ConfigError("mode=eval needs an exam: exam.path=<rows of query and reference, JSONL>")
     seed = derive(cfg.seed, "exam", 0)
-    scores = table.examination.sit(seed, thorough=True)
-    for part, verifier in table.panel.verifiers.items():
-        judge = guarded(verifier, cfg.runtime.verifier_deadline)
-        scores[f"eval/auc/{part}"] = table.examination.separation(judge, seed)
-    told = {name: None if score != score else score for name, score in scores.items()}  # JSON knows no nan
+    judges = {name: guarded(one, cfg.runtime.verifier_deadline) for name, one in table.panel.verifiers.items()}
+    told = table.examination.told(judges, seed)
     print(json.dumps({"model": table.engine.name, "questions": len(table.examination.exam), **told}, indent=2))
+
+
+def tournament(cfg: DictConfig) -> None:
+    """Everybody against everybody, seats swapped; nobody learns."""
+    from selfplay.tournament import hold
+
+    hold(cfg, partial(seat_verifier, cfg), partial(set_threads, cfg))
 
 
 def rescore(cfg: DictConfig) -> None:
@@ -202,9 +205,10 @@ def doctor(cfg: DictConfig) -> None:
 
 def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
-    from selfplay.evaluate import Exam
     from selfplay.gate import gate_node, open_gate
-    from selfplay.table import Examination, Table, check_fit, copies
+    from selfplay.personas import persona_players
+    from selfplay.standings import open_standings
+    from selfplay.table import Table, check_fit, copies, open_examination
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
 
@@ -217,18 +221,17 @@ def seat_players(cfg: DictConfig) -> Table:
     check_slots(gate_node(cfg), game.slots, "gate")
     panel = seat_verifier(cfg, cfg.verifier)
     check_fit(game, panel, cfg.branch)
-    nodes = merge_seats(cfg, roles_by_name(game), others_seated(game))
+    nodes = merge_seats(cfg, roles_by_name(game), others_seated(game)) | persona_players(cfg)
     players = {name: build(node, cfg.allow) for name, node in nodes.items()}
-    examination = None
-    if cfg.exam.path:
-        exam = Exam(cfg.exam.path, cfg.exam.limit, cfg.exam.told)
-        examiner = guarded(build_verifier(cfg, cfg.exam.verifier), cfg.runtime.verifier_deadline)
-        sampler = build(cfg.agent, cfg.allow)
-        plan = (cfg.exam.samples, cfg.exam.final_samples, cfg.exam.every)
-        examination = Examination(exam, examiner, sampler, replace(sampler, temperature=0.0), *plan)
+    examination = open_examination(
+        resolved(cfg.exam),
+        lambda: build(cfg.agent, cfg.allow),
+        lambda: guarded(build_verifier(cfg, cfg.exam.verifier), cfg.runtime.verifier_deadline),
+    )
     learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
     gate = open_gate(cfg, partial(seat_verifier, cfg)) if cfg.mode == "train" else None
-    return Table(copies(game, cfg.games), players, panel, build(learner, cfg.allow), engine, examination, gate)
+    seated = (copies(game, cfg.games), players, panel, build(learner, cfg.allow), engine)
+    return Table(*seated, examination, gate, open_standings(game))
 
 
 def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:
@@ -255,16 +258,11 @@ def set_threads(cfg: DictConfig) -> None:
     torch.set_num_threads(cfg.runtime.threads or threads_asked() or cores_usable())
 
 
-def run_name() -> str:
-    """What the run folder is called: the experiment, or the game and its verifier."""
-    choices = HydraConfig.get().runtime.choices
-    return str(choices.get("experiment") or f"{choices['env']}-{choices['verifier']}")
-
-
 MODES = {
     "train": train,
     "play": play,
     "eval": evaluate,
+    "tournament": tournament,
     "rescore": rescore,
     "pretrain": pretrain,
     "new": new,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,7 @@ from selfplay.compose import did_you_mean
 from selfplay.rating import elo, expected
 from selfplay.seeds import derive
 from selfplay.types import Action, Chat, Episode
+from selfplay.whose import seated
 
 _FILE = "pool.json"
 _START = 1500.0
@@ -47,13 +48,13 @@ class Pool:
     - ``rating``: in proportion to x (1 - x), x the expected result of the learner against it: those who are its match
       rather than those whom it always beats or never does (prioritised fictitious self-play of AlphaStar, 2019).
 
-    Ratings are Elo's and need ``role``, the pool's role in the game: an episode is won by the side with the larger
-    return, and the mean over a step's episodes counts as one match of at most ``elo_step`` points. A snapshot starts
-    with the learner's rating.
+    Ratings are Elo's and need ``role``, the pool's role or seat in the game: an episode is won by who has the larger
+    return, whether a verdict pays or the rules do, and the mean over a step's episodes counts as one match of at most
+    ``elo_step`` points. A snapshot starts with the learner's rating.
 
     Everything random comes from ``seed`` and the step. Snapshots and ratings are saved, in ``save_pretrained`` folders,
     so that a resumed run meets the same opponents. With ``pipeline=true`` a first turn is played by the opponent of the
-    step before. ``temperature``, ``top_p`` and ``max_tokens`` are those of ``LLM``. Raises ``PoolError``.
+    step before. ``temperature``, ``top_p``, ``max_tokens`` and ``moves`` are those of ``LLM``. Raises ``PoolError``.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Pool:
         temperature: float = 1.0,
         top_p: float = 1.0,
         max_tokens: int = 256,
+        moves: str = "free",
     ) -> None:
         if every < 1 or size < 1 or not elo_step > 0:
             raise PoolError(
@@ -85,7 +87,7 @@ class Pool:
             raise PoolError(f"{engine.name} has no weights here to keep a copy of: a pool needs the model that learns")
         self.engine, self._every, self._size, self._choose = engine, every, size, choose
         self._role, self._elo_step, self._seed = role, elo_step, seed
-        self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "moves": moves}
         self.steps, self.rating = 0, _START
         self.snapshots = [Snapshot(engine.snapshot(), 0, _START)]
         self._seat(self._drawn())
@@ -93,6 +95,12 @@ class Pool:
     def act(self, observations: Sequence[Chat], seeds: Sequence[int]) -> list[Action]:
         """The answers of the opponent of this step."""
         return self._player.act(observations, seeds)
+
+    def choose(
+        self, observations: Sequence[Chat], seeds: Sequence[int], infos: Sequence[Mapping[str, Any]]
+    ) -> list[Action]:
+        """The same, among the legal moves where ``moves`` is ``choose``."""
+        return self._player.choose(observations, seeds, infos)
 
     def __eq__(self, other: object) -> bool:
         """Pools that play by the same snapshot are one player, and share a batch with whoever else plays by it."""
@@ -157,20 +165,31 @@ class Pool:
 
 
 def _results(episodes: Sequence[Episode], role: str) -> list[float]:
-    """1 for an episode that ``role`` wins, 1/2 for a draw, 0 for one that it loses, against the best of its rivals.
+    """1 for an episode that ``role`` (a role, or one seat) wins, 1/2 for a draw, 0 for one that it loses, against the
+    best of its rivals; the mean over its seats, where it has several.
 
-    Rivals are those whom some verdict pays; who only asks earns 0 and is none. A void episode is no result, nor is one
-    that ended because somebody else than these broke the rules. Raises ``PoolError`` for a role that does not play."""
+    Rivals are the roles that some game pays which came to its end; who only asks earns 0 and is none. A void episode is
+    no result, nor is one that ended because somebody else than these broke the rules. Raises ``PoolError`` for a role
+    that does not play."""
     results: list[float] = []
-    judged = [episode for episode in episodes if episode.verdict and not episode.void]
-    paid = {name for episode in judged for name, earned in episode.returns.items() if earned and name != role}
-    for episode in episodes:
-        if role not in episode.returns:
-            known = list(episode.returns)
+    tables = [(episode, _earned(episode)) for episode in episodes]
+    ended = [seats for episode, seats in tables if not episode.void and not episode.forfeit]
+    paid = {names[0] for seats in ended for names, earned in seats.items() if earned and role not in names}
+    for episode, seats in tables:
+        mine = {names: earned for names, earned in seats.items() if role in names}
+        if not mine:
+            known = list(dict.fromkeys(name for names in seats for name in names if name))
             raise PoolError(f"agent.role={role!r} does not play{did_you_mean(role, known)}: {', '.join(known)}")
-        rivals = paid or set(episode.returns) - {role}
-        others = [earned for name, earned in episode.returns.items() if name in rivals]
-        if others and not episode.void and episode.forfeit in ("", role, *rivals):
-            lead = episode.returns[role] - max(others)
-            results.append(0.5 if lead == 0 else float(lead > 0))
+        others = {names: earned for names, earned in seats.items() if names not in mine}
+        rivals = {names: earned for names, earned in others.items() if not paid or names[0] in paid}
+        playing = {names[0] for names in (*mine, *rivals)}
+        if rivals and not episode.void and (not episode.forfeit or episode.forfeit in playing):
+            best = max(rivals.values())
+            results.append(fmean(0.5 if earned == best else float(earned > best) for earned in mine.values()))
     return results
+
+
+def _earned(episode: Episode) -> dict[tuple[str, str], float]:
+    """What everybody earned, by role and seat."""
+    sitting = ((role, seat) for role, members in seated(episode).items() for seat in members)
+    return {(role, seat): episode.seats.get(seat, episode.returns[role]) for role, seat in sitting}

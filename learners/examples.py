@@ -80,8 +80,8 @@ def turns_of(episodes: Sequence[Episode], role: str) -> dict[Turn, list[Episode]
 
 
 def worth(leaves: Sequence[Episode], turn: Turn, part: str | None) -> float:
-    """The mean over a turn's leaves of the verdict's ``part`` (``score_of``), or of what the turn's seat earned where it
-    is None; nan where there is nothing to go by."""
+    """The mean over a turn's leaves of the verdict's ``part`` (``score_of``), or of what its seat earned where that is
+    None; nan where there is nothing to go by."""
     if part is not None:
         return score_of(leaves, part)
     found = [leaf.earned(turn) for leaf in leaves if not leaf.void and turn.role in leaf.returns]

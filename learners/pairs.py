@@ -88,7 +88,7 @@ class Pairs:
         on the order of the games."""
         pairs: list[_Pair] = []
         for group in self._siblings(leaves):
-            judged = [(worth(leaves[turn], self.role, self.part), said, turn) for turn, said in group]
+            judged = [(worth(leaves[turn], turn, self.part), said, turn) for turn, said in group]
             judged = [one for one in judged if not math.isnan(one[0])]
             if len(judged) < 2:
                 continue

@@ -29,6 +29,7 @@ from learners.rows import PerRole, Row, by_role, mean_of, minibatches, per_role,
 from learners.step import OptimizerStep
 from learners.surrogates import Surrogate
 from models.engine import Engine
+from models.layout import drawn, drawn_mask
 from selfplay.estimators import Estimator, make_estimator
 from selfplay.seeds import derive
 from selfplay.types import Completion, Episode, Stateful, Turn
@@ -50,7 +51,7 @@ class _Note:
 class PolicyGradient:
     """Updates ``engine`` from episodes; turns without a completion are somebody else's and are left alone.
 
-    ``credit`` and ``shape`` name the advantages (``selfplay.estimators``). ``ratio``, ``clip``, ``eps_low``,
+    ``credit``, ``teams`` and ``shape`` name the advantages (``selfplay.estimators``). ``ratio``, ``clip``, ``eps_low``,
     ``eps_high``, ``dual_clip`` and ``cispo_cap`` are ``Surrogate``'s; ``aggregation`` and ``constant`` are
     ``token_weights``'s; ``alpha`` weighs roles (1 where none is named). ``kl`` is the placement of the divergence from
     ``reference`` and ``beta`` its weight, ``entropy`` the weight of the exact entropy: numbers, or one per role.
@@ -73,6 +74,7 @@ class PolicyGradient:
         reference: Engine | None = None,
         *,
         credit: str | Estimator = "lsp_mean",
+        teams: Mapping[str, Sequence[str]] | None = None,
         shape: Mapping[str, Any] | None = None,
         ratio: str = "sequence",
         clip: str = "none",
@@ -105,7 +107,7 @@ class PolicyGradient:
         self.beta: PerRole = 0.0 if kl == "none" or reference is None else beta
         self.entropy, self.overlong = entropy, make_overlong(overlong)
         self.imitation = make_imitation(engine, sft, seed)
-        self.credit = make_estimator(credit, shape)
+        self.credit = make_estimator(credit, shape, teams)
         self.surrogate = Surrogate(ratio, clip, eps_low, eps_high, dual_clip, cispo_cap)
         self.aggregation, self.constant = aggregation, constant
         self.epochs, self.parts, self.seed = epochs, minibatches, seed
@@ -199,7 +201,7 @@ class PolicyGradient:
 
     def _weigh(self, rows: Sequence[Row]) -> None:
         for role, mates in by_role(rows).items():
-            lengths = [len(row.completion.token_ids) for row in mates]
+            lengths = [drawn(row.completion) for row in mates]
             weights = token_weights(lengths, self.aggregation, self.constant, self.alpha.get(role, 1.0))
             for row, weight in zip(mates, weights, strict=True):
                 row.weight = weight
@@ -259,6 +261,7 @@ class PolicyGradient:
         weight_B = logp_BT.new_tensor([row.weight for row in batch])
         cap = self.importance_cap
         sampler_BT, sampled_BT = sampler_logprobs(said, logp_BT)
+        mask_BT, sampled_BT = drawn_mask(said, mask_BT), drawn_mask(said, sampled_BT)
         old_BT = logp_BT.detach() if batch[0].old is None else _padded([row.old for row in batch])
         rho_BT = importance(old_BT, sampler_BT, cap) if cap else None
         loss_B, clipped_B = self.surrogate(logp_BT, old_BT, mask_BT, advantage_B, rho_BT)

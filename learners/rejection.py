@@ -150,7 +150,7 @@ class Rejection:
         """Why the words are not learned: ``wrong``, ``false_equation``, ``truncated``, ``unchanged``; None if they
         are."""
         if self.threshold is not None:
-            score = worth(leaves, self.role, self.part)
+            score = worth(leaves, turn, self.part)
             if math.isnan(score) or score < self.threshold:
                 return "wrong"
         if said.finish == "length":

@@ -52,6 +52,7 @@ def with_adapter(model: PreTrainedModel, folder: Path, *, share: bool) -> PreTra
 
     if has_lora(model):
         shell = merged(model, share=True)
+        del shell.peft_config  # what it was wrapped with before it was made plain
     else:
         memo: dict[int, Any] = {}
         if share:  # parameters of our own, that ask for no gradient, over the same numbers

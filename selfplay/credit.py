@@ -1,6 +1,6 @@
 """Credit: from a tree of episodes to one value per turn, and the one rule that makes advantages of values.
 
-For a turn t with leaves E(t), V(t) is the mean of what t's role earned over E(t), or what the role's *shape* makes of
+For a turn t with leaves E(t), V(t) is the mean of what t's seat earned over E(t), or what the role's *shape* makes of
 these leaves; A(t) = V(t) - mean of V over t's siblings. A turn that many episodes share is counted once. For Language
 Self-Play (arXiv 2509.07414) it gives eq. 3: the Solver's answers are centred within their query, the Challenger's
 queries among each other, with V(q) = mean over the answers to q, and no standard deviation anywhere. Other rules on the
@@ -9,13 +9,18 @@ same values are in ``selfplay/estimators.py``, shapes in ``selfplay/shapes.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Protocol
 
 from selfplay.compose import did_you_mean
 from selfplay.lessons import Settled
 from selfplay.types import Episode, Turn
+
+
+class CreditError(ValueError):
+    """Credit that does not fit the game, in one sentence."""
+
 
 Leaves = Mapping[Turn, Sequence[Episode]]
 """The episodes that went through a turn, without the void ones."""
@@ -39,6 +44,10 @@ Shapes = Mapping[str, Shape]
 """Role -> its shape; a role without one earns the mean of its returns."""
 
 
+Earnings = Callable[[Episode], Mapping[Turn, float]]
+"""What an episode is worth to every turn of a role that earns something."""
+
+
 class Estimator(Protocol):
     """Whatever makes advantages. One that has state has ``save(folder)`` and ``load(folder)``, too (``Stateful``)."""
 
@@ -58,6 +67,11 @@ def leaves_of(episodes: Iterable[Episode]) -> dict[Turn, list[Episode]]:
     return leaves
 
 
+def earned(episode: Episode) -> dict[Turn, float]:
+    """What the seats of the turns earned in the whole episode: the return, whichever turn it was."""
+    return {turn: episode.earned(turn) for turn in episode.turns if turn.role in episode.returns}
+
+
 def siblings(turns: Iterable[Turn]) -> list[list[Turn]]:
     """The turns by the fork that they answer from."""
     groups: dict[tuple[str, int], list[Turn]] = {}
@@ -66,22 +80,27 @@ def siblings(turns: Iterable[Turn]) -> list[list[Turn]]:
     return list(groups.values())
 
 
-def values(episodes: Sequence[Episode], shape: Shapes | None = None) -> dict[Turn, float]:
-    """V(t) of every turn that has a leaf that is not void.
+def values(episodes: Sequence[Episode], shape: Shapes | None = None, earnings: Earnings = earned) -> dict[Turn, float]:
+    """V(t) of every turn that has a leaf that is not void: the mean of the leaves' ``earnings``, or its shape's.
 
     No shape looks at a turn whose episode is ``Settled``, by a data gate: its return is its value already. Raises
-    ``ValueError`` for a shape of an unknown role.
+    ``CreditError`` for a shape of an unknown role.
     """
     leaves = leaves_of(episodes)
-    found = {turn: fmean([end.earned(turn) for end in ends]) for turn, ends in leaves.items()}
+    worth: dict[Turn, list[float]] = {turn: [] for turn in leaves}
+    for episode in episodes:
+        if not episode.void:
+            for turn, value in earnings(episode).items():
+                worth[turn].append(value)
+    found = {turn: fmean(each) for turn, each in worth.items()}
     if shape:
         _check_roles(shape, episodes)
         shaped = (turn for turn, ends in leaves.items() if turn.role in shape and not isinstance(ends[0], Settled))
         for group in siblings(shaped):
-            worth = shape[group[0].role](group, leaves)
-            if len(worth) != len(group):
-                raise ValueError(f"the shape of {group[0].role} gave {len(worth)} values for {len(group)} turns")
-            found.update(zip(group, worth, strict=True))
+            shaped_as = shape[group[0].role](group, leaves)
+            if len(shaped_as) != len(group):
+                raise CreditError(f"the shape of {group[0].role} gave {len(shaped_as)} values for {len(group)} turns")
+            found.update(zip(group, shaped_as, strict=True))
     return {turn: value for turn, value in found.items() if value == value}
 
 
@@ -114,6 +133,6 @@ def _check_roles(shape: Shapes, episodes: Sequence[Episode]) -> None:
     roles = sorted({role for episode in episodes for role in episode.returns})
     for role in shape:
         if roles and role not in roles:
-            raise ValueError(
+            raise CreditError(
                 f"shape names the role {role!r}{did_you_mean(role, roles)}: these earn: {', '.join(roles)}"
             )

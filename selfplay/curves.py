@@ -19,13 +19,14 @@ Series = tuple[list[int], list[float]]
 """Steps and values of equal length, in the order of the steps; steps without a value are left out."""
 
 HELDOUT = "eval/heldout_accuracy"
-PANELS = (  # title, unit of the vertical axis, and {metric: label}; "x/" takes every x/<name>, labelled with <name>
+PANELS = (  # title, unit of the vertical axis, and {metric: label}; "x/" takes every x/<name>, but no x/<name>/<persona>
     ("Held-out accuracy", "share correct", {HELDOUT: "sampled", f"{HELDOUT}_greedy": "greedy"}),
     ("Reward", "mean per role", {"reward/": ""}),
     ("Proposals and forfeits", "share or count", {"proposals/valid_share": "valid share", "forfeits/": "forfeits "}),
     ("KL to the reference", "nats per token", {"kl/": ""}),
     ("Completion length", "tokens", {"completions/mean_length/": ""}),
     ("Entropy", "nats per token", {"entropy/": ""}),
+    ("Rating", "mean belief", {"rating/": ""}),
 )
 
 
@@ -93,8 +94,9 @@ def _lines(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> dict
     lines: dict[str, Series] = {}
     for pattern, label in wanted.items():
         for name in _names(rows):
-            if name == pattern or (pattern.endswith("/") and name.startswith(pattern)):
-                lines[label + name.removeprefix(pattern)] = series(rows, name)
+            rest = name.removeprefix(pattern)
+            if name == pattern or (pattern.endswith("/") and name.startswith(pattern) and "/" not in rest):
+                lines[label + rest] = series(rows, name)
     return {label: line for label, line in lines.items() if line[0]}
 
 

@@ -11,7 +11,7 @@ from selfplay.types import Action, Episode, Turn
 
 @dataclass(eq=False, slots=True)
 class Settled(Episode):
-    """An episode whose ``returns`` are what its turns are worth: it was decided, so no shape looks at it again."""
+    """An episode whose ``returns`` are what its one turn is worth: it was decided, so no shape looks at it again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,4 +55,5 @@ def settled(episode: Episode, turn: Turn, value: float) -> Settled:
     """What is left of a turn's episodes when the turn is worth ``value`` and nobody else learns: this turn alone."""
     kept: dict[str, Any] = {field.name: getattr(episode, field.name) for field in fields(episode)}
     kept |= {"turns": (turn,), "returns": {**episode.returns, turn.role: value}, "verdict": {}, "forfeit": ""}
+    kept |= {"seats": {**episode.seats, turn.seat: value}, "paid": ({turn.seat: value},)}
     return Settled(**kept)

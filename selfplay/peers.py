@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from selfplay.credit import Bonus, Shape, siblings, values
+from selfplay.credit import Bonus, Earnings, Shape, earned, siblings, values
 from selfplay.shapes import make_shapes
 from selfplay.types import Episode, Turn
 
 
 class Shaped:
-    """An estimator whose roles may have shapes, given as objects or by their names in ``shapes.SHAPES``."""
+    """An estimator whose roles may have shapes, given as objects or by their names in ``shapes.SHAPES``; roles without
+    one are paid by ``earnings``, the return unless somebody else sets it (``turnwise``)."""
 
     def __init__(self, shape: Mapping[str, str | Shape] | None = None) -> None:
         self.shape = make_shapes(shape)
+        self.earnings: Earnings = earned
+
+    def __call__(self, episodes: Sequence[Episode], bonus: Bonus | None = None) -> dict[Turn, float]:
+        raise NotImplementedError
 
 
 class Compared(Shaped):
@@ -24,7 +29,7 @@ class Compared(Shaped):
         self._alone: dict[str, int] = {}
 
     def __call__(self, episodes: Sequence[Episode], bonus: Bonus | None = None) -> dict[Turn, float]:
-        worth = values(episodes, self.shape)
+        worth = values(episodes, self.shape, self.earnings)
         credit: dict[Turn, float] = {}
         self._alone = {}
         for peers in self.peers(worth, episodes):

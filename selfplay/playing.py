@@ -75,8 +75,9 @@ class Table:
     def episode(self) -> Episode:
         shares: dict[str, list[float]] = {}
         seats = {seat: reward for seat, reward in self.rewards.items() if role_of(seat) != VERIFIER}
+        roles = {seat: self.roles.get(seat) or role_of(seat) for seat in seats}
         for seat, reward in seats.items():
-            shares.setdefault(self.roles.get(seat) or role_of(seat), []).append(reward)
+            shares.setdefault(roles[seat], []).append(reward)
         last = self.turns[-1] if self.turns and self.turns[-1].role == VERIFIER else None
         return Episode(
             turns=self.turns,
@@ -87,6 +88,7 @@ class Table:
             game=name_of(self.env),
             seats=seats,
             personas=self.personas,
+            roles=roles,
             paid=self.paid,
             truncated=self.truncated,
         )

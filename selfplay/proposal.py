@@ -47,14 +47,14 @@ class Proposal:
         return fmean([*costs, *([worth(sound)] * len(sound) if sound else [])])
 
     def fault(self, turn: Turn, end: Episode) -> float | None:
-        """What the turn's role gets for a fault of its own, None where there is none."""
-        if end.forfeit == turn.role:
+        """What a turn's seat gets for a fault of its own, None where there is none; who broke the rules spoke last."""
+        if end.forfeit == turn.role and end.turns[-1].seat == turn.seat:
             fault = self.malformed
         elif end.verdict.get("valid", 1.0) < 1:
             fault = self.unusable
         else:
             return None
-        return end.returns[turn.role] if fault is None else fault
+        return end.earned(turn) if fault is None else fault
 
 
 def read(end: Episode, part: str) -> float:

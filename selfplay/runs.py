@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from selfplay.checkpoint import Checkpoint, latest
@@ -35,6 +36,12 @@ class Run:
     def first_step(self) -> int:
         """The step to play next; 0 is the evaluation before any learning."""
         return self.checkpoint.step + 1 if self.checkpoint and self.checkpoint.step else 0
+
+
+def run_name() -> str:
+    """What the folder of this run is called: the experiment, or the game and its verifier."""
+    choices = HydraConfig.get().runtime.choices
+    return str(choices.get("experiment") or f"{choices['env']}-{choices['verifier']}")
 
 
 def open_run(cfg: DictConfig, name: str, overrides: Sequence[str]) -> Run:

@@ -40,6 +40,7 @@ RUN_NUMBERS = {
     "loss": "loss",
     "grad norm": "grad_norm",
     "skipped": "steps_skipped",
+    "truncated": "episodes/truncated_share",
 }
 LINES = 20  # plain lines, at least, over a whole run; transcripts come half as often
 TEXT_LIMIT = 300
@@ -66,7 +67,8 @@ def pick_transcript(episodes: Sequence[Episode]) -> Transcript | None:
         spoken = [turn for turn in episode.turns if turn.role != VERIFIER]
         if spoken and not episode.void:
             last = spoken[-1]
-            groups.setdefault(last.group, []).append((episode.returns.get(last.role, 0.0), last, episode))
+            earned = episode.earned(last) if last.role in episode.returns else 0.0
+            groups.setdefault(last.group, []).append((earned, last, episode))
     if not groups:
         return None
     ranked = [sorted(group, key=lambda row: -row[0]) for group in groups.values()]
@@ -163,6 +165,8 @@ class Screen(ABC):
         for name in sorted(self._seen):
             if name.startswith("rewards/") and name.endswith("/mean"):
                 named[name.removesuffix("/mean")] = self._seen[name]
+            if name.startswith("rating/"):
+                named[name] = self._seen[name]
             if name.startswith("audit/") and name.endswith(("/gap", "/alarm", "/blind")):
                 named[name] = self._seen[name]
         return "  ".join(f"{name} {number(value)}" for name, value in named.items())

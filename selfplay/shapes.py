@@ -19,6 +19,7 @@ from selfplay.compose import did_you_mean
 from selfplay.credit import Leaves, Shape
 from selfplay.proposal import Ends, Proposal, mean_of, rate_of, read, repetition, said
 from selfplay.types import Episode, Turn
+from selfplay.whose import seat_returns
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class NegValuePlusQuality(Proposal):
 
 @dataclass(frozen=True)
 class ZeroSum(Proposal):
-    """V = -(the sum of what all other roles earn), mean over the leaves: their gain is this role's loss. Where the game
-    is zero-sum already it changes nothing."""
+    """V = -(the sum of what all others earn, seat by seat), mean over the leaves: their gain is this one's loss. Where
+    the game is zero-sum already it changes nothing."""
 
     def worth(self, turn: Turn, ends: Ends) -> float:
-        return -fmean(math.fsum(paid for role, paid in end.returns.items() if role != turn.role) for end in ends)
+        mine = (turn.seat, turn.role)
+        return -fmean(math.fsum(paid for name, paid in seat_returns(end).items() if name not in mine) for end in ends)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from selfplay.compose import ConfigError, did_you_mean
 from selfplay.evaluate import Exam, auc
 from selfplay.gate import Gate
+from selfplay.standings import Standings
 from selfplay.trained import trained
 from selfplay.types import VERIFIER, Agent, Episode, Learner, Stateful, Verifier
 
@@ -48,6 +51,24 @@ class Examination:
         right = [score == 1.0 for score in self.examiner(cases)]
         return auc(list(verifier([{**case, "reference": ""} for case in cases])), right)
 
+    def told(self, verifiers: Mapping[str, Verifier], seed: int) -> dict[str, float | None]:
+        """All that one thorough exam tells, and of each verifier by name how well it separates; None for nan, which
+        JSON does not know."""
+        scores = self.sit(seed, thorough=True)
+        scores |= {f"eval/auc/{name}": self.separation(verifier, seed) for name, verifier in verifiers.items()}
+        return {name: None if score != score else score for name, score in scores.items()}
+
+
+def open_examination(
+    settings: Mapping[str, Any], sampler: Callable[[], Any], examiner: Callable[[], Verifier]
+) -> Examination | None:
+    """The exam of a configuration's ``exam`` with who sits and marks it, made only where there is one."""
+    if not settings["path"]:
+        return None
+    exam, sits = Exam(settings["path"], settings["limit"], settings["told"]), sampler()
+    plan = (settings["samples"], settings["final_samples"], settings["every"])
+    return Examination(exam, examiner(), sits, replace(sits, temperature=0.0), *plan)
+
 
 def copies(game: Any, number: int) -> list[Any]:
     """The game, ``number`` times, each to be played from a seed of its own. Raises ``ConfigError``."""
@@ -68,15 +89,17 @@ def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
         )
     if set(panel.parts) != set(game.parts):
         raise ConfigError(
-            f"the verdict has the parts {', '.join(panel.parts) or 'none'}, but the payoff pays {', '.join(game.parts)}: "
-            "name the same in env.payoff.<role>, or seat them by verifier=panel (an experiment of the game has both)"
+            f"the verdict has the parts {', '.join(panel.parts) or 'none'}, but the payoff pays "
+            f"{', '.join(game.parts)}: name the same in env.payoff.<role>, or seat them by verifier=panel (an "
+            "experiment of the game has both)"
         )
 
 
 @dataclass(frozen=True)
 class Table:
     """The copies of the game that a step plays, the players (the verifiers' panel among them), the learner, the model,
-    and perhaps an exam and a data gate. ``players`` are by role, and some by seat or persona."""
+    and perhaps an exam, a data gate, and standings of the personas. ``players`` are by role, and some by seat or
+    persona."""
 
     games: Sequence[Any]
     players: dict[str, Agent]
@@ -85,6 +108,7 @@ class Table:
     engine: Any
     examination: Examination | None = None
     gate: Gate | None = None
+    standings: Standings | None = None
 
     @property
     def game(self) -> Any:
@@ -101,6 +125,7 @@ class Table:
         """Whatever a resumed run must find again, by name."""
         members: dict[str, Any] = {**self.engines, "learner": self.learner}
         members |= {"gate": self.gate} if self.gate else {}
+        members |= {"standings": self.standings} if self.standings else {}
         members |= {f"agent.{role}": agent for role, agent in self.players.items()}
         members |= {f"verifier.{part}": verifier for part, verifier in self.panel.verifiers.items()}
         return {name: member for name, member in members.items() if isinstance(member, Stateful)}
@@ -128,12 +153,27 @@ class Table:
             lessons, told = self.gate(clean)
             metrics |= told
             clean = self.gate.admitted(clean)
-        metrics |= self.learner.update(lessons)
+        metrics |= self.learner.update(lessons) | self.results(episodes)
         for player in self.players.values():
             for look_back, seen in (("remember", episodes), ("collect", clean)):
                 if hasattr(player, look_back):
                     metrics |= getattr(player, look_back)(seen)
         return metrics
+
+    def results(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """What became of the games of a step: the personas' standings and, where some were cut at a limit or no
+        verifier judges, the share of those."""
+        metrics = self.standings.note(episodes) if self.standings else {}
+        cut = [episode.truncated for episode in episodes]
+        if any(cut) or (cut and not self.game.parts):
+            metrics["episodes/truncated_share"] = fmean(cut)
+        return metrics
+
+    def last_words(self, folder: Path) -> list[str]:
+        """What to say at the end of a run: the verifiers' warnings, and where the standings of the personas are, which
+        are written into ``folder``."""
+        picture = self.standings.write(folder) if self.standings else None
+        return [*self.panel.warnings(), *([f"who beats whom: {picture}"] if picture else [])]
 
     @property
     def gated(self) -> bool:

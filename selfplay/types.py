@@ -31,7 +31,8 @@ class Completion:
 
     ``allowed`` is empty where every token was drawn from the whole vocabulary. Where a move was chosen among a few,
     ``allowed[t]`` holds the ids that token t was drawn from, itself among them; ``logprobs[t]`` is then renormalised
-    over them.
+    over them. The tokens of such a move end with the last that was drawn, for the rest of it is given by then;
+    ``text`` is the whole move.
     """
 
     text: str
@@ -74,7 +75,7 @@ class Episode:
     ``returns`` maps role -> summed reward (the mean over the role's seats); ``case`` and ``verdict`` are empty where
     no verifier spoke; ``forfeit`` names the role that broke the rules, ``""`` if none did; ``game`` is the
     environment's name. ``seats`` maps seat -> summed reward, ``personas`` seat -> the name of who sat there, where
-    somebody did. ``paid[i]`` is what was paid after turn i: seat -> reward, those of 0 left out. ``truncated``: the
+    somebody did, ``roles`` seat -> the role that it had, dealt or by its name. ``paid[i]`` is what was paid after turn i: seat -> reward, those of 0 left out. ``truncated``: the
     game was cut at a limit before it had ended.
     """
 
@@ -86,6 +87,7 @@ class Episode:
     game: str = ""
     seats: Mapping[str, float] = field(default_factory=dict[str, float])
     personas: Mapping[str, str] = field(default_factory=dict[str, str])
+    roles: Mapping[str, str] = field(default_factory=dict[str, str])
     paid: tuple[Mapping[str, float], ...] = ()
     truncated: bool = False
 

@@ -8,14 +8,15 @@ from statistics import fmean
 
 from selfplay.credit import Bonus, Shape
 from selfplay.types import Episode, Turn
+from selfplay.whose import seated
 
 
 class WinnerOnly:
     """The credit of SPAG (arXiv 2404.10642; its released code): imitate who won.
 
-    A role wins an episode that pays it more than 0. Its T turns there have r_t = decay^(T - t) / sum_s decay^(T - s),
-    which add up to 1 for every game; the turns of all others have 0. A role's turns weigh n / (k n_role), where n_role
-    of the n wins are its own and k roles learn: each counts 1 / k, however seldom it wins. Wins of those who say
+    A seat wins an episode that pays it more than 0. Its T turns there have r_t = decay^(T - t) / sum_s decay^(T - s),
+    which add up to 1 for every win; the turns of all others have 0. A role's turns weigh n / (k n_role), where n_role
+    of the n wins are its seats' and k roles learn: each counts 1 / k, however seldom it wins. Wins of those who say
     nothing in tokens, such as a frozen opponent, are not counted. A turn that several episodes share has the mean.
 
     A bonus is a sum over the turn's tokens, as a KL penalty is; the mean is added to a turn that has won, for SPAG's
@@ -35,13 +36,13 @@ class WinnerOnly:
         self._wins = Counter({turn.role: 0 for end in played for turn in end.turns if _learns(turn, end)})
         gains: dict[Turn, list[float]] = {}
         for end in played:
-            for role, earned in end.returns.items():
-                turns = [turn for turn in end.turns if turn.role == role]
-                won = earned > 0 and any(map(_tokens, turns))
-                if won:
-                    self._wins[role] += 1
-                for turn, share in zip(turns, discounted(len(turns), self.decay), strict=True):
-                    gains.setdefault(turn, []).append(share if won else 0.0)
+            for role, members in seated(end).items():
+                for turns in filter(None, members.values()):
+                    won = end.earned(turns[0]) > 0 and any(map(_tokens, turns))
+                    if won:
+                        self._wins[role] += 1
+                    for turn, share in zip(turns, discounted(len(turns), self.decay), strict=True):
+                        gains.setdefault(turn, []).append(share if won else 0.0)
         credit: dict[Turn, float] = {}
         for turn, shares in gains.items():
             credit[turn] = fmean(shares) * self._weight(turn.role)
@@ -50,7 +51,7 @@ class WinnerOnly:
         return credit
 
     def metrics(self) -> dict[str, float]:
-        """``wins/<role>``: the last batch's games that the role won, and learns from."""
+        """``wins/<role>``: how often the role's seats won a game of the last batch, and learn from it."""
         return {f"wins/{role}": float(count) for role, count in self._wins.items()}
 
     def _weight(self, role: str) -> float:

@@ -69,6 +69,36 @@ def test_half_characters_from_the_terminal_are_replaced(monkeypatch: pytest.Monk
     assert moves == ["caf?"]
 
 
+def test_the_legal_moves_are_shown_and_a_slip_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case and blanks do not matter; a move that is no text comes back as it is; who insists is heard."""
+    screen = io.StringIO()
+    human = Human(Console(file=screen, width=100))
+    monkeypatch.setattr("sys.stdin", io.StringIO(" BET\n7\n3\nfold\nfold\n"))
+    listed = [{"legal_actions": ["bet", "check"]}, {"legal_actions": [1, 2, 3]}, {"legal_actions": ["bet", "check"]}]
+    actions = human.choose([{"system": "", "user": "Move."}] * 3, [0] * 3, listed)
+    assert [action.move for action in actions] == ["bet", 3, "fold"]
+    assert screen.getvalue().count("That is not one of the moves.") == 2 and "Moves: bet, check" in screen.getvalue()
+
+
+def test_several_people_at_one_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of Bob's is shown before he says that he is there; whoever goes on is not asked."""
+    screen = io.StringIO()
+    console = Console(file=screen, width=100)
+    monkeypatch.setattr(Human, "_last", None)
+    ada, bob = Human(console, name="Ada"), Human(console, name="Bob")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nb\n"))
+    for _ in range(2):
+        ada.act([{"system": "", "user": "Only Ada knows."}], [0])
+    assert "It is the turn of" not in screen.getvalue() and "Ada: You are told" in screen.getvalue()
+    with pytest.raises(HumanLeft):
+        bob.act([{"system": "", "user": "Only Bob knows."}], [0])
+    assert "It is the turn of Bob." in screen.getvalue() and "Only Bob knows." not in screen.getvalue()
+    monkeypatch.setattr("sys.stdin", io.StringIO("\nmine\n"))
+    monkeypatch.setattr(Human, "_last", "Ada")
+    assert bob.act([{"system": "", "user": "Only Bob knows."}], [0])[0].move == "mine"
+    assert "Only Bob knows." in screen.getvalue()
+
+
 def test_input_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As in `main.py ... < answers.txt`: a real file descriptor, and its end is the end of the game."""
     (tmp_path / "answers.txt").write_text("yes\n", encoding="utf-8")

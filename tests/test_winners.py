@@ -10,6 +10,7 @@ from selfplay.estimators import WinnerOnly, make_estimator
 from selfplay.types import Action, Episode, Turn
 from selfplay.winners import discounted
 from tests.credit_trees import by_role, words
+from tests.seats import of_seat, paying
 
 
 def game(winner: str, turns: int = 2, *, tokens: int = 3, frozen: str = "") -> Episode:
@@ -84,6 +85,18 @@ def test_ties_and_voids_teach_nothing() -> None:
     void = game("attacker")
     void.returns = {**void.returns, "defender": math.nan}
     assert WinnerOnly()([void]) == {} and WinnerOnly()([]) == {}
+
+
+def test_of_several_seats_only_those_who_won_learn() -> None:
+    """Juror 0 is paid 1 and juror 1 loses as much; the role's mean, 0, is not what either of them won. One win of one
+    role that learns: n = n_juror = k = 1, so T = 2 turns have 4/9 and 5/9. A second winner has as much, for n = 2."""
+    turns = [("juror_0", {}), ("juror_1", {}), ("juror_0", {}), ("juror_1", {"juror_0": 1.0, "juror_1": -1.0})]
+    credit = WinnerOnly()([paying(*turns)])
+    assert of_seat(credit, "juror_0") == pytest.approx([4 / 9, 5 / 9]) and of_seat(credit, "juror_1") == [0, 0]
+    estimator = WinnerOnly()
+    both = estimator([paying(*turns[:-1], ("juror_1", {"juror_0": 1.0, "juror_1": 2.0}))])
+    assert of_seat(both, "juror_0") == of_seat(both, "juror_1") == pytest.approx([4 / 9, 5 / 9])
+    assert estimator.metrics() == {"wins/juror": 2.0}
 
 
 def test_a_bonus_is_a_mean_over_a_winners_tokens() -> None:
