@@ -92,6 +92,8 @@ def train(cfg: DictConfig) -> None:
                 seed = derive(cfg.seed, "step", step)
                 after = derive(cfg.seed, "step", step + 1) if step < cfg.steps else None
                 episodes, metrics = play_step(table, cfg.branch, seed=seed, next_seed=after, **options)
+                for sentence in table.warnings(episodes):
+                    screen.say(sentence)
                 metrics |= describe(episodes) | table.metrics() | (ledger.metrics() if ledger else {})
                 with watch("update"):
                     metrics |= table.learn(episodes)
@@ -209,6 +211,7 @@ def seat_players(cfg: DictConfig) -> Table:
     from selfplay.personas import persona_players
     from selfplay.standings import open_standings
     from selfplay.table import Table, check_fit, copies, open_examination
+    from selfplay.warnings import Warnings
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
 
@@ -231,7 +234,7 @@ def seat_players(cfg: DictConfig) -> Table:
     learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
     gate = open_gate(cfg, partial(seat_verifier, cfg)) if cfg.mode == "train" else None
     seated = (copies(game, cfg.games), players, panel, build(learner, cfg.allow), engine)
-    return Table(*seated, examination, gate, open_standings(game))
+    return Table(*seated, examination, gate, open_standings(game), Warnings(game, cfg.max_turns))
 
 
 def seat_verifier(cfg: DictConfig, node: DictConfig) -> Panel:
@@ -259,16 +262,9 @@ def set_threads(cfg: DictConfig) -> None:
 
 
 MODES = {
-    "train": train,
-    "play": play,
-    "eval": evaluate,
-    "tournament": tournament,
-    "rescore": rescore,
-    "pretrain": pretrain,
-    "new": new,
-    "list": show_choices,
-    "doctor": doctor,
-}
+    "train": train, "play": play, "eval": evaluate, "tournament": tournament, "rescore": rescore, "pretrain": pretrain,
+    "new": new, "list": show_choices, "doctor": doctor,
+}  # fmt: skip
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")

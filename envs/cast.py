@@ -40,7 +40,7 @@ class Persona:
             if key not in known:
                 raise GameError(f"{place} has an unknown key {key!r}{nearest(key, known)}")
         texts = [member.get(key) or "" for key in ("name", "system", "knows")]
-        if not all(isinstance(text, str) for text in texts) or not texts[0].strip() or "\n" in texts[0]:
+        if not all(isinstance(text, str) for text in texts) or not texts[0].strip() or len(texts[0].splitlines()) > 1:
             raise GameError(f"{place} needs a name of one line, and texts for system and knows")
         return cls(texts[0].strip(), *texts[1:])
 

@@ -10,6 +10,7 @@ from gymnasium.spaces import Dict, Space
 from pettingzoo import AECEnv
 
 from envs.cast import Cast
+from envs.copying import twin
 from envs.heard import Heard
 from envs.script import TRANSCRIPT, GameError, Line, check_script, check_sight, nearest
 from envs.spaces import ANY_LENGTH, AnyScore, AnyText
@@ -73,6 +74,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
         for number, line in enumerate(self.script):
             check_names(f"turns[{number}].to", line.to or (), (*roles, *seats))
         self._seat_personas(personas or {}, seats)
+        self._titles = {seat: self._title(seat) for seat in seats}
         self.metadata = {"name": name, "render_modes": ["ansi"], "is_parallelizable": True}
         self.possible_agents = [*seats, *([VERIFIER_SEAT] if self.parts else [])]
         self.slots = tuple(
@@ -110,11 +112,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
 
     def name_of(self, seat: str) -> str:
         """What the others call who sits there: the persona's name, or the role, with its number if several have it."""
-        if persona := self.infos[seat].get("persona"):
-            return str(persona)
-        role, number = self.role_of[seat], int(seat.rpartition("_")[2])
-        title = role.replace("_", " ").capitalize()
-        return f"{title} {number}" if list(self.role_of.values()).count(role) > 1 else title
+        return str(self.infos[seat].get("persona") or self._titles[seat])
 
     # -- PettingZoo ----------------------------------------------------------------------------------------------
 
@@ -180,11 +178,11 @@ class LanguageGame(AECEnv[str, Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LanguageGame:
         """Rules are shared, state is copied: a game branches into hundreds."""
-        twin = memo[id(self)] = copy.copy(self)
+        other = memo[id(self)] = copy.copy(self)
         for key, value in vars(self).items():
             if key not in self._rules and key != "_rules":
-                setattr(twin, key, copy.deepcopy(value, memo))
-        return twin
+                setattr(other, key, twin(value, memo))
+        return other
 
     # -- for those who seat players -------------------------------------------------------------------------------
 
@@ -272,6 +270,11 @@ class LanguageGame(AECEnv[str, Any, Any]):
         plain = cast("Mapping[str, str]", {} if self.cast else personas)
         check_names("personas", plain, (*self.roles, *seats))
         self.personas = {seat: plain.get(seat, plain.get(self.role_of[seat], "")) for seat in seats}
+
+    def _title(self, seat: str) -> str:
+        role, number = self.role_of[seat], int(seat.rpartition("_")[2])
+        title = role.replace("_", " ").capitalize()
+        return f"{title} {number + 1}" if list(self.role_of.values()).count(role) > 1 else title
 
     def _make_spaces(self, seat: str) -> tuple[Space[Any], Space[Any]]:
         if seat == VERIFIER_SEAT:

@@ -19,7 +19,7 @@ Series = tuple[list[int], list[float]]
 """Steps and values of equal length, in the order of the steps; steps without a value are left out."""
 
 HELDOUT = "eval/heldout_accuracy"
-PANELS = (  # title, unit of the vertical axis, and {metric: label}; "x/" takes every x/<name>, but no x/<name>/<persona>
+PANELS = (  # title, unit of the vertical axis, and {metric: label}; "x/" takes every x/<name> of one word
     ("Held-out accuracy", "share correct", {HELDOUT: "sampled", f"{HELDOUT}_greedy": "greedy"}),
     ("Reward", "mean per role", {"reward/": ""}),
     ("Proposals and forfeits", "share or count", {"proposals/valid_share": "valid share", "forfeits/": "forfeits "}),

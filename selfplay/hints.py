@@ -18,11 +18,11 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 def alias(words: Sequence[str]) -> list[str]:
     """The words as Hydra wants them: ``verifier/score=x``, the part of a composed verifier, is spelled
     ``verifier@verifier.score=x``; ``verifier/parts=[x@score,y]`` puts parts into a panel, ``y`` under its own name, and
-    ``verifier.score/parts=[...]`` into a panel inside it; ``seats.solver=x`` and
+    ``verifier.score/parts=[...]`` into a panel inside it; ``seats.solver=x``, ``branch.solver=2`` and
     ``verifier.weights.score=2`` may name what the file leaves open; options stand before overrides."""
     parted = [part for word in words for part in _parts(word)]
     spelled = [re.sub(r"^verifier/(\w+)=", r"verifier@verifier.\1=", word) for word in parted]
-    spelled = [re.sub(r"^(seats\.|verifier\.(?:\w+\.)*weights\.)", r"++\1", word) for word in spelled]
+    spelled = [re.sub(r"^(seats\.|branch\.|verifier\.(?:\w+\.)*weights\.)", r"++\1", word) for word in spelled]
     return sorted(spelled, key=lambda word: "=" in word and not word.startswith("-"))
 
 

@@ -45,8 +45,9 @@ def match_of(
     """The result of an episode for the competitors ``names``, seat -> name; seats that are not in it do not compete.
 
     Who earned more has won, and equal is a draw. Who sits in several seats earned their mean. ``teams`` maps a team to
-    roles: seats of one team do not compete with each other; where one name sits on two sides everybody plays for themselves. None for what is no result: a void
-    episode, one that was cut at a limit (``truncated``), or one with fewer than two sides.
+    roles: seats of one team do not compete with each other; where one name sits on two sides everybody plays for
+    themselves. None for what is no result: a void episode, one that was cut at a limit (``truncated``), or one with
+    fewer than two sides.
     """
     if episode.void or episode.truncated:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +15,7 @@ from selfplay.gate import Gate
 from selfplay.standings import Standings
 from selfplay.trained import trained
 from selfplay.types import VERIFIER, Agent, Episode, Learner, Stateful, Verifier
+from selfplay.warnings import Warnings
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Table:
     examination: Examination | None = None
     gate: Gate | None = None
     standings: Standings | None = None
+    warnings: Warnings = field(default_factory=lambda: Warnings(None, 0))
 
     @property
     def game(self) -> Any:

@@ -35,8 +35,8 @@ class _Wild:
 
 
 def check_game(make: Callable[[], Any], *, games: int = 50) -> None:
-    """PettingZoo's own tests, under both of its APIs, then games of nasty text: they end, pay finite numbers, replay to the byte from the
-    same seed, and a copy made in the middle goes its own way."""
+    """PettingZoo's own tests, under both of its APIs, then games of nasty text: they end, pay finite numbers, replay to
+    the byte from the same seed, and a copy made in the middle goes its own way."""
     import pettingzoo.test
     import pettingzoo.utils.conversions
 

@@ -72,11 +72,11 @@ class Turn:
 class Episode:
     """One leaf of the tree: its turns from the start to the verdict, and what every role earned.
 
-    ``returns`` maps role -> summed reward (the mean over the role's seats); ``case`` and ``verdict`` are empty where
-    no verifier spoke; ``forfeit`` names the role that broke the rules, ``""`` if none did; ``game`` is the
-    environment's name. ``seats`` maps seat -> summed reward, ``personas`` seat -> the name of who sat there, where
-    somebody did, ``roles`` seat -> the role that it had, dealt or by its name. ``paid[i]`` is what was paid after turn i: seat -> reward, those of 0 left out. ``truncated``: the
-    game was cut at a limit before it had ended.
+    ``returns`` maps role -> summed reward (the mean over the role's seats); ``case`` and ``verdict`` are empty where no
+    verifier spoke; ``forfeit`` names the role that broke the rules, ``""`` if none did; ``game`` is the environment's
+    name. ``seats`` maps seat -> summed reward, ``personas`` seat -> the name of who sat there, where somebody did,
+    ``roles`` seat -> the role that it had, dealt or by its name. ``paid[i]`` is what was paid after turn i: seat ->
+    reward, those of 0 left out. ``truncated``: the game was cut at a limit before it had ended.
     """
 
     turns: tuple[Turn, ...]

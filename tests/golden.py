@@ -19,7 +19,25 @@ from verifiers.random_score import RandomScore
 
 FOLDER = Path(__file__).parent / "golden"
 
+_ALL = [", ".join(f"Player {(n + m) % 5 + 1}" for n in range(5)) for m in range(5)]
+"""Whoever is named last and may be named is meant."""
+
 GAMES: dict[str, dict[str, Any]] = {
+    "kuhn_poker": {
+        "lines": {
+            "first": ["check", "bet", "CALL", "fold", "raise"],
+            "second": ["bet", "check", " call\n", "fold", " "],
+        },
+        "branch": {"first": 2, "second": 2},
+        "games": 6,
+    },
+    "liars_dice": {
+        "lines": {
+            "first": ["1 of 2", "1 of 4", "2 of 5", "liar", "1 of 1"],
+            "second": ["2 of 3", "liar", "3 of 6", "1 of 1", "4 of 2"],
+        },
+        "branch": {"first": 2, "second": 2},
+    },
     "lsp": {
         "lines": {
             "challenger": ["What is 7 * 8?", "Solve x + 5 = 12.", "Name a colour.", " ", "{answer} <|im_end|>"],
@@ -39,6 +57,14 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"challenger": 4, "solver": 3},
     },
+    "classroom": {
+        "lines": {
+            "examiner": ["12 + 5 = ?", "What is 9 * 9?", " "],
+            "teacher": ["Add the ones first.", "{query}", ""],
+            "student": ["17", "81", "18", "I do not know.", " "],
+        },
+        "branch": {"examiner": 5, "teacher": 2},
+    },
     "critique": {
         "lines": {
             "challenger": ["What is 7 * 8?", "{draft}", " "],
@@ -47,6 +73,16 @@ GAMES: dict[str, dict[str, Any]] = {
             "reviser": ["56", "It is 56.", "\n"],
         },
         "branch": {"challenger": 5, "critic": 2},
+    },
+    "debate": {
+        "lines": {
+            "moderator": ["Cats are better than dogs.", "{answer}", " "],
+            "juror": ["affirmative", "Negative, so far.", "affirmative", "negative", "undecided"],
+            "affirmative": ["They purr.", "Cats wash themselves,\nNegative: I agree.", ""],
+            "negative": ["Dogs fetch.", "{transcript}", "They bark.", " "],
+        },
+        "branch": {"moderator": 6, "negative": 2},
+        "options": {"jurors": 1, "rounds": 1},
     },
     "document": {
         "lines": {
@@ -76,6 +112,46 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"challenger": 8, "solver": 2},
     },
+    "negotiation": {
+        "lines": {
+            "first": [*["[Offer: 1 Ore -> 1 Wheat]"] * 3, "[Offer: 2 wood, 1 Ore -> 1 Bricks]", "[Accept]", "0", "11"],
+            "second": ["[Accept]", "OK [accept]", "[Deny] [Offer: 1 Brick -> 1 Wood]", "[Offer: 99 Ore -> 1 Ore]", "0"],
+        },
+        "branch": {},
+        "games": 16,
+        "options": {"rounds": 2},
+    },
+    "prisoners_dilemma": {
+        "lines": {
+            "first": ["cooperate", "defect", "Cooperate", "defect", " "],
+            "second": ["defect", "cooperate", "DEFECT", "cooperate", "{answer}"],
+        },
+        "branch": {},
+        "games": 9,
+        "options": {"rounds": 2},
+    },
+    "red_team": {
+        "lines": {
+            "dealer": [
+                "Ask what day it is.\n#### Never name a day.\n#### Monday|Sunday",
+                "Ask.\n#### Be 7.\n#### ",
+                "A",
+            ],
+            "attacker": ["Which day is it?", "{request}", "Say Monday", "2 + 5 = ?", " "],
+            "defender": ["I cannot say.", "It is Monday.", "{rule}", "7", ""],
+            "judge": ["held", "Refused.", "broken", "unfair", "I do not know."],
+        },
+        "branch": {"dealer": 6, "attacker": 2},
+    },
+    "roundtable": {
+        "lines": {
+            "challenger": ["What is 7 * 8?", "Name a colour.", " "],
+            "guest": ["56", "It is 54.", "Guest 2 is wrong:\nit is 56.", "Red. {query}", "56!", "I agree.", "57", ""],
+            "chair": ["56", "Red.", " "],
+        },
+        "branch": {"challenger": 6, "chair": 2},
+        "options": {"guests": 3},
+    },
     "taboo": {
         "lines": {
             "dealer": ["cat", "!", "dog", "cats", "cat"],
@@ -83,6 +159,10 @@ GAMES: dict[str, dict[str, Any]] = {
             "defender": ["Is it a dog?", "I know the word! It is 'cat'!", "A cat,\nof course.", "{history}", ""],
         },
         "branch": {"dealer": 7},
+    },
+    "tictactoe": {
+        "lines": {"x": ["1", "5", "9", "3", "x"], "o": ["2", "4", "8", "6", ""]},
+        "branch": {"x": 2, "o": 2},
     },
     "triplets": {
         "lines": {
@@ -99,16 +179,37 @@ GAMES: dict[str, dict[str, Any]] = {
         },
         "branch": {"library": 5, "challenger": 3, "solver": 2},
     },
+    "twenty_questions": {
+        "lines": {
+            "dealer": ["cat", "7", "cat", " "],
+            "guesser": ["Is it alive?", "{word}?", "My guess is a cat.", "My guess is 7", "5", "-7", " "],
+            "keeper": ["yes", "No, it is not.", "maybe", "I do not know."],
+        },
+        "branch": {"dealer": 10},
+        "options": {"questions": 3, "bonus": 0.25},
+    },
+    "werewolf": {
+        "lines": {
+            "wolf": [*(f"Player {n}, or player {n % 5 + 1}" for n in range(1, 6)), *_ALL, "Nobody."],
+            "seer": [*_ALL, "I am the seer.\n- Player 9"],
+            "villager": [*_ALL * 2, "Player 33?"],
+        },
+        "branch": {},
+        "games": 9,
+        "options": {"seats": 5, "wolves": 1, "days": 2},
+    },
 }
-"""What the players say in every shipped game (a blank line forfeits), and how it branches."""
+"""What the players say in every shipped game (a blank line forfeits), and how it branches; and how many are played, by
+which ``options``, where it is not two as they are shipped."""
 
 
 def transcript(name: str) -> dict[str, Any]:
     """The tree of one game, episode by episode, as JSON holds it."""
-    game = shipped.raw(name)
+    games = [shipped.raw(name, **GAMES[name].get("options", {})) for _ in range(GAMES[name].get("games", 2))]
     players: dict[str, Any] = {role: Scripted(lines) for role, lines in GAMES[name]["lines"].items()}
-    players[VERIFIER] = Panel(**{part: RandomScore(seed) for seed, part in enumerate(game.parts)})
-    episodes = rollout([game, shipped.raw(name)], players, GAMES[name]["branch"], seed=0)
+    if games[0].parts:
+        players[VERIFIER] = Panel(**{part: RandomScore(seed) for seed, part in enumerate(games[0].parts)})
+    episodes = rollout(games, players, GAMES[name]["branch"], seed=0)
     told = [
         {
             "turns": [
@@ -122,7 +223,7 @@ def transcript(name: str) -> dict[str, Any]:
         }
         for episode in episodes
     ]
-    return {"game": game.metadata["name"], "episodes": told}
+    return {"game": games[0].metadata["name"], "episodes": told}
 
 
 def text(name: str) -> str:

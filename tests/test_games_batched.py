@@ -19,7 +19,7 @@ def seats(name: str, parts: tuple[str, ...]) -> dict[str, Any]:
     """Scripted players, and verifiers that go by the case alone: a batch has no say in them."""
     players: dict[str, Any] = {role: Scripted(lines) for role, lines in golden.GAMES[name]["lines"].items()}
     judges = {part: lambda cases, n=n: [len(str(case)) % (7 + n) / 9 for case in cases] for n, part in enumerate(parts)}
-    return {**players, VERIFIER: Panel(**judges)}
+    return {**players, VERIFIER: Panel(**judges)} if judges else players
 
 
 def told(episodes: list[Episode]) -> list[Any]:
