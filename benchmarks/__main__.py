@@ -44,6 +44,8 @@ PLANS = {
     "trl_step": Plan(90, "--size micro --threads 1 --prompt 16 --max-tokens 8 --branch 2 2 --steps 1"),
     "methods": Plan(60, "--only grpo --tokens 200 --seeds 0 --jobs 1 --duels 8 --set exam.limit=5 branch.challenger=4"),
     "claims": Plan(60, "--only data --steps 2 --seeds 0 --jobs 1 --set exam.limit=5 branch.challenger=4"),
+    "kuhn": Plan(4, "--seeds 0 --jobs 1 --steps 4 --set games=16"),
+    "tictactoe": Plan(5, "--seeds 0 --jobs 1 --steps 2 --every 2 --games 6 --set games=8"),
     "personas": Plan(2, "--personas 2 --games 2 --repeats 1"),
     "others": Plan(20, "--first 1 --episodes 2 --steps 1"),
     "gpu": Plan(10, "--device cpu --size small --prompt 8 --max-tokens 4 --branch 2 2 --rows decode update"),

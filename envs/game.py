@@ -70,7 +70,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
         self._pays(payoff or {}, teams or {}, seats)
         self.sees = {role: tuple(slots) for role, slots in (sees or {}).items()}
         check_names("sees", self.sees, (*roles, *seats))
-        check_sight(self.script, self.sees)
+        check_sight(self.script, self.sees, {})
         for number, line in enumerate(self.script):
             check_names(f"turns[{number}].to", line.to or (), (*roles, *seats))
         self._seat_personas(personas or {}, seats)
@@ -201,7 +201,7 @@ class LanguageGame(AECEnv[str, Any, Any]):
         following = self.next_line()
         lines = (following,) if isinstance(following, Line) else following or ()
         if self.sees:
-            check_sight((line for line in lines if line not in self.script), self.sees)
+            check_sight((line for line in lines if self.dealt or line not in self.script), self.sees, self.dealt)
         for line in lines:
             if line.moves:
                 self.infos[line.seat]["legal_actions"] = list(line.moves)

@@ -150,15 +150,14 @@ def check_script(lines: tuple[Line, ...], slots_before: tuple[str, ...]) -> None
         at_once.append(line)
 
 
-def check_sight(lines: Iterable[Line], sees: Mapping[str, Sequence[str]]) -> None:
-    """No role, nor seat, that ``sees`` names is told a slot that is not in its list. Raises ``GameError``."""
+def check_sight(lines: Iterable[Line], sees: Mapping[str, Sequence[str]], dealt: Mapping[str, str]) -> None:
+    """No seat that ``sees`` names, by itself, by the role that it was ``dealt`` or by that of its line, is told a slot
+    that is not in its list. Raises ``GameError``."""
     for line in lines:
-        if line.seat not in sees and line.role not in sees:
-            continue
-        allowed = sees.get(line.seat, sees.get(line.role, ()))
-        for name in line.fields():
-            if name not in allowed and name != TRANSCRIPT:
-                raise GameError(f"{line.role} is told {{{name}}}, which sees.{line.role} keeps from it")
+        mine = next((name for name in (line.seat, dealt.get(line.seat, ""), line.role) if name in sees), None)
+        for name in line.fields() if mine else ():
+            if mine and name not in sees[mine] and name != TRANSCRIPT:
+                raise GameError(f"{mine} is told {{{name}}}, which sees.{mine} keeps from it")
 
 
 def _texts(values: object, place: str) -> tuple[str, ...] | None:

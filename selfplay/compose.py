@@ -57,11 +57,13 @@ def double_braces(text: str) -> str:
 def resolved(node: Mapping[Any, Any]) -> dict[str, Any]:
     """A node as plain lists and dicts, all references filled in: no class of ours sees OmegaConf. Raises
     ``ConfigError``."""
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     try:
         config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
         return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is not set, and there is no usual value: {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).split("\n")[0]) from error
 
@@ -123,7 +125,8 @@ def merge_seats(cfg: DictConfig, roles: Iterable[str], others: Iterable[str] = (
     for name in cfg.seats:
         if name not in roles and name not in others:
             known = [*roles, *others]
-            raise ConfigError(f"seats.{name}: no such role in this game{did_you_mean(str(name), known)}")
+            meant = did_you_mean(str(name), known) or f", where {', '.join(roles)} play"
+            raise ConfigError(f"seats.{name}: no such role in this game{meant}")
     nodes: dict[str, Any] = {}
     for name in [*roles, *(other for other in others if other in cfg.seats and other not in roles)]:
         seated = cfg.seats.get(name)

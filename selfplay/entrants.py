@@ -22,7 +22,7 @@ from selfplay.compose import (
 )
 from selfplay.personas import persona_players
 from selfplay.playing import role_of
-from selfplay.types import Agent
+from selfplay.types import VERIFIER, Agent
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def find_entrants(cfg: DictConfig, game: Any) -> list[Entrant]:
             cfg.seats[name] = load_choice("agent", seated)
         nodes[name] = own.get(name) or resolved(cfg.seats[name] if seated else cfg.agent)
     for name in nodes:
-        if name in (*roles_by_name(game), *game.roles, *game.possible_agents):
+        if name in (*roles_by_name(game), *game.roles, *game.possible_agents, VERIFIER):
             raise ConfigError(f"tournament.players.{name} has the name of a role of this game: call it otherwise")
     if len(nodes) < 2:
         who = f"{next(iter(nodes))!r} alone" if nodes else "nobody"

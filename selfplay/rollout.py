@@ -52,6 +52,8 @@ def rollout(
             raise RolloutError(f"branch.{role}={ways}: a game has at least one branch")
     if cohorts < 1:
         raise RolloutError(f"cohorts={cohorts}: the tables play in at least one cohort")
+    if max_turns < 1:
+        raise RolloutError(f"max_turns={max_turns}: a game that is cut before its first turn is none")
     settings = (agents, branch or {}, watch or _unwatched, max_turns)
     first = Cohort(open_tables(envs, seed), *settings)
     openings = pipeline.take(seed) if pipeline else None

@@ -73,8 +73,8 @@ def open_examination(
 
 def copies(game: Any, number: int) -> list[Any]:
     """The game, ``number`` times, each to be played from a seed of its own. Raises ``ConfigError``."""
-    if number < 1:
-        raise ConfigError(f"games={number}: a step plays at least one game")
+    if type(number) is not int or number < 1:
+        raise ConfigError(f"games={number}: a step plays a whole number of games, at least one")
     return [game, *(copy.deepcopy(game) for _ in range(number - 1))]
 
 
@@ -82,7 +82,8 @@ def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
     """Raise ``ConfigError`` where a role that branches does not play, or a verdict is not what the game pays."""
     for role in branch:
         if role not in game.roles:
-            raise ConfigError(f"branch.{role}: no such role in this game{did_you_mean(str(role), game.roles)}")
+            meant = did_you_mean(str(role), game.roles) or f", where {', '.join(game.roles)} play"
+            raise ConfigError(f"branch.{role}: no such role in this game{meant}")
     if not game.parts and panel.parts:
         raise ConfigError(
             f"this game pays by its own rules, and the verifier would pay nobody: set verifier=none, or say in "

@@ -32,7 +32,7 @@ class Warnings:
         return list(fresh.values())
 
     def _endless(self, episodes: Sequence[Episode]) -> Iterable[tuple[str, str]]:
-        cut = [episode for episode in episodes if episode.truncated]
+        cut = [end for end in episodes if end.truncated and len(end.turns) >= self._max_turns]
         if cut:
             told = f"{len(cut)} of {len(episodes)} games of {cut[0].game} were cut after {len(cut[0].turns)} turns"
             why = f"(max_turns={self._max_turns}), before they had ended: they pay what was paid until then"

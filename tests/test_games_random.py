@@ -16,7 +16,7 @@ from selfplay.playing import role_of
 from selfplay.rollout import rollout
 from selfplay.types import VERIFIER, Action, Episode
 
-WORDS = ("yes", "no", "1", "-7", "a b c", "42", "x", "I know the word! It is cat!", "[Accept]", "def f(x):\n    return x")
+WORDS = ("yes", "no", "1", "-7", "a b c", "42", "x", "I know the word! It is cat!", "[Accept]", "f(x):\n  return x")
 
 
 class Wild:

@@ -14,8 +14,7 @@ from envs.script import GameError, Line
 from selfplay.rollout import rollout
 from selfplay.types import VERIFIER, Action
 
-ASK = {"role": "asker", "says": "query", "told": "Ask."}
-PAYOFF = {"asker": {"score": 1}}
+ASK, PAYOFF = {"role": "asker", "says": "query", "told": "Ask."}, {"asker": {"score": 1}}
 
 
 def make(*turns: dict[str, Any], payoff: Any = PAYOFF, **options: Any) -> LanguageGame:
