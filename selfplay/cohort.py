@@ -14,6 +14,9 @@ from selfplay.playing import NOTHING, Table, name_of, role_of
 from selfplay.seeds import derive
 from selfplay.types import VERIFIER, Action, Agent, Chooser
 
+MOST = 1 << 18
+"""Games that a rollout may branch into."""
+
 Watch = Callable[[str], AbstractContextManager[Any]]
 """Times what happens within ``with watch(phase):``."""
 
@@ -132,12 +135,16 @@ def _fork(
     """
     after: list[Table] = []
     turns: list[Asked] = []
+    forks = {id(table): branch.get(table.role(table.waiting()[0]), 1) for table in tables if id(table) in speaking}
+    if len(tables) + sum(forks.values()) - len(forks) > MOST:
+        names = ", ".join(f"branch.{role}={ways}" for role, ways in branch.items() if ways > 1)
+        raise RolloutError(f"{names} make more than {MOST} games, for every turn of these roles branches: lower them")
     for table in tables:
         if id(table) not in speaking:
             after.append(table)
             continue
         first, *others = table.waiting()
-        ways = branch.get(table.role(first), 1)
+        ways = forks[id(table)]
         group = derive(table.seed, "group", len(table.turns))
         branches = [table] if ways == 1 else [table.fork(number) for number in range(ways)]
         after += branches

@@ -65,7 +65,8 @@ class Ratings:
         """Move the ratings of all who played. After a forfeit the one who broke the rules is held against each of the
         others alone: it moves by the mean of these, and they by their share, for it is one game that was lost."""
         if not match.forfeiter:
-            self.of.update(self._rate(match.sides, [-score for score in match.scores]))
+            best = sorted(set(match.scores), reverse=True)
+            self.of.update(self._rate(match.sides, [best.index(score) for score in match.scores]))
             return
         winners = [one if result else other for one, other, result in match.results()]
         before, share = dict(self.of), 1 / max(1, len(winners))
@@ -78,9 +79,10 @@ class Ratings:
                 )
 
     def _rate(
-        self, sides: Sequence[Sequence[str]], ranks: Sequence[float], of: Mapping[str, Rating] | None = None
+        self, sides: Sequence[Sequence[str]], ranks: Sequence[int], of: Mapping[str, Rating] | None = None
     ) -> dict[str, Rating]:
         now = of or self.of
+        # Places and not scores: openskill takes ranks between whole numbers, and those below 0, for a draw of all.
         teams = [[self._rule.rating(mu=now[name].mu, sigma=now[name].sigma) for name in side] for side in sides]
         after: Any = self._rule.rate(teams, ranks=[float(rank) for rank in ranks])
         return {

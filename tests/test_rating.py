@@ -1,10 +1,11 @@
-"""Elo's rule, by hand."""
+"""Elo's rule by hand, and Plackett-Luce by places."""
 
 from __future__ import annotations
 
 import pytest
 
-from selfplay.rating import elo, expected
+from selfplay.matches import Match
+from selfplay.rating import Ratings, elo, expected
 
 
 def test_expected_results() -> None:
@@ -22,3 +23,12 @@ def test_a_match() -> None:
     assert elo(1500, 1900, 1.0) == pytest.approx((1500 + 320 / 11, 1900 - 320 / 11))
     one, other = elo(1612.5, 1433.25, 0.3, step=10)
     assert one + other == pytest.approx(1612.5 + 1433.25) and one < 1612.5
+
+
+@pytest.mark.parametrize("scores", [(1.5, 1.0, 1.0), (0.25, 0.0, 0.0), (-0.1, -0.5, -0.5), (3.0, -2.0, -2.0)])
+def test_a_rating_goes_by_the_places_and_not_by_the_scores(scores: tuple[float, ...]) -> None:
+    """One wins, two share the second place, whatever the scores are."""
+    ratings = Ratings("abc", drift=0.0)
+    ratings.add(Match((("a",), ("b",), ("c",)), scores))
+    assert ratings.of["a"].mu == pytest.approx(27.87, abs=0.01)
+    assert ratings.of["b"].mu == ratings.of["c"].mu == pytest.approx(23.57, abs=0.01)

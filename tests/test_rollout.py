@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agents.scripted import RandomText, Sampled, Scripted
 from envs import lsp
 from envs.game import LanguageGame
+from selfplay import cohort
 from selfplay.rollout import RolloutError, role_of, rollout
 from selfplay.seeds import derive
 from selfplay.types import VERIFIER, Action, Episode
@@ -186,6 +187,14 @@ def test_a_game_that_does_not_end() -> None:
     players = {"challenger": Counting("c"), "solver": Counting("s"), VERIFIER: Judge()}
     (ended,) = rollout([lsp.raw_env()], players, max_turns=2)
     assert not ended.truncated and ended.verdict  # a verdict is no turn of a player
+
+
+def test_too_many_branches_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty turns, each in two ways, are a million games."""
+    monkeypatch.setattr(cohort, "MOST", 100)
+    turns = [{"role": "guest", "says": f"said_{number}", "told": "Speak."} for number in range(20)]
+    with pytest.raises(RolloutError, match=r"branch\.guest=2 make more than 100 games"):
+        rollout([LanguageGame(turns, {"guest": {"score": 1}})], {"guest": Counting("g")}, {"guest": 2})
 
 
 @pytest.mark.parametrize("ways", [0, -1])
