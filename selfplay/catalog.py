@@ -28,6 +28,7 @@ KINDS = {
     "learner": "learner",
     "model": "model",
     "experiment": "experiment",
+    "personas": "personas",
 }
 """What a thing is called -> the group in which it is chosen."""
 

@@ -76,7 +76,7 @@ def test_a_plugin_is_listed_and_none_of_its_code_runs(tmp_path: Path) -> None:
     assert "broken: not readable as YAML" in lines["verifier=broken"]
     assert "broken: _target_ not_there.X: there is no package not_there" in lines["verifier=nowhere"]
     assert "plugin empty  [broken: its entry point names empty.conf, and there is no such folder]" in done.stdout
-    assert "env=" not in done.stdout and "Traceback" not in done.stderr
+    assert "\nenv=" not in done.stdout and "Traceback" not in done.stderr
 
 
 def test_a_name_of_ours_hides_a_plugins(tmp_path: Path) -> None:
