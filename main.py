@@ -210,7 +210,7 @@ def seat_players(cfg: DictConfig) -> Table:
     from selfplay.gate import gate_node, open_gate
     from selfplay.personas import persona_players
     from selfplay.standings import open_standings
-    from selfplay.table import Table, check_fit, copies, open_examination
+    from selfplay.table import Table, check_fit, check_gate, copies, open_examination
     from selfplay.warnings import Warnings
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
@@ -233,6 +233,7 @@ def seat_players(cfg: DictConfig) -> Table:
     )
     learner = cfg.learner if cfg.mode == "train" else {"_target_": "learners.frozen.Frozen"}
     gate = open_gate(cfg, partial(seat_verifier, cfg)) if cfg.mode == "train" else None
+    check_gate(game, gate)
     seated = (copies(game, cfg.games), players, panel, build(learner, cfg.allow), engine)
     return Table(*seated, examination, gate, open_standings(game), Warnings(game, cfg.max_turns))
 

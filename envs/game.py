@@ -140,6 +140,8 @@ class LanguageGame(AECEnv[str, Any, Any]):
         self._skip_agent_selection = None
         self.begin(seed)
         self._advance()
+        if any(self.rewards.values()):
+            raise GameError("a payment before the first move is lost: pay in next_line, once somebody has spoken")
 
     def begin(self, seed: int | None) -> None:
         """What a subclass deals before anybody speaks, from the seed alone."""
@@ -152,7 +154,8 @@ class LanguageGame(AECEnv[str, Any, Any]):
         if line is None:
             return {"system": self.texts[agent], "user": ""}
         if self._talks:
-            told = line.told.format_map({**self.case, TRANSCRIPT: self.heard.by(agent, self.role_in(agent))})
+            heard = self.heard.by(agent, self.role_of[agent], self.role_in(agent))
+            told = line.told.format_map({**self.case, TRANSCRIPT: heard})
         else:
             told = line.told.format_map(self.case)
         return {"system": self.texts[agent], "user": told}

@@ -22,9 +22,9 @@ class Heard:
         said = "\n  ".join(words.strip().splitlines())
         return Heard((*self._rows, (seat, f"{name}: {said}" if name else said, to)))
 
-    def by(self, seat: str, role: str) -> str:
-        """The transcript of a seat that has this role."""
-        rows = [row for who, row, to in self._rows if to is None or seat in to or role in to or who == seat]
+    def by(self, seat: str, *roles: str) -> str:
+        """The transcript of a seat that has these roles, by its name and by what it was dealt."""
+        rows = [row for who, row, to in self._rows if to is None or who == seat or not {seat, *roles}.isdisjoint(to)]
         return "\n".join(rows) or SILENCE
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Heard:

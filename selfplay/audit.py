@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from selfplay.agreement import Agreement, Watched, compare, watch, widening
 from selfplay.agreement_report import SCORES, Pairing, Payoff, pair, write_report
 from selfplay.checkpoint import sync
-from selfplay.compose import load_choice
+from selfplay.compose import ConfigError, load_choice
 from selfplay.judged import Judged, judged_cases, objects, of_episode
 from selfplay.record import RecordError
 from selfplay.rescore import Judge, payoff_of, verdicts
@@ -166,6 +166,8 @@ def open_audit(cfg: DictConfig, folder: Path, seat: Callable[[DictConfig], Judge
     where there is none. ``seat`` makes a panel of a node. ``cfg`` stays as it is. Raises ``ConfigError``."""
     if cfg.audit is None:
         return None
+    if "verifier" in cfg and str(cfg.verifier.get("_target_")).startswith("verifiers.none."):
+        raise ConfigError("audit: nobody judges this game (verifier=none), so there is no case to look at: audit=null")
     named = isinstance(cfg.audit, str)
     name = cfg.audit if named else str(cfg.audit.get("_target_", "audit")).rpartition(".")[2]
     # In a copy of the whole configuration: its references must find what they name.

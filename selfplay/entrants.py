@@ -38,7 +38,7 @@ def find_entrants(cfg: DictConfig, game: Any) -> list[Entrant]:
     """``tournament.players``, ``tournament.checkpoints``, and the members of the game's cast, in this order. Raises
     ``ConfigError`` for whoever cannot play, for a name that is taken, and for fewer than two."""
     nodes = {**_players(cfg), **_checkpoints(cfg)}
-    personas = {str(member["name"]): member for member in members_of(cfg)}
+    personas = {str(member["name"]).strip(): member for member in members_of(cfg)}
     for name in personas:
         if name in nodes:
             raise ConfigError(f"tournament.players.{name} has the name of a persona: call one of the two otherwise")
@@ -71,9 +71,9 @@ def members_of(cfg: DictConfig) -> list[Mapping[str, Any]]:
     found, names = cast("list[Mapping[str, Any]]", members), list[str]()
     for number, member in enumerate(found):
         name: object = member.get("name") if isinstance(cast("object", member), Mapping) else None
-        if not isinstance(name, str) or not name.strip() or name in names:
+        if not isinstance(name, str) or not name.strip() or name.strip() in names:
             raise ConfigError(f"personas.members[{number}] needs a name of its own, not {name!r}")
-        names.append(name)
+        names.append(name.strip())
     return found
 
 

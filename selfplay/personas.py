@@ -31,11 +31,10 @@ def persona_players(cfg: DictConfig) -> dict[str, dict[str, Any]]:
         sampling, adapter = member.get("sampling"), member.get("adapter")
         if sampling is None and adapter is None:
             continue
-        if member.get("name") in cfg.seats:
-            raise ConfigError(
-                f"{place} has a player of its own, and seats.{member['name']} names another: drop one of the two"
-            )
-        nodes[member["name"]] = _player(cfg, place, sampling or {}, adapter)
+        name = str(member["name"]).strip()  # as the game reads it
+        if name in cfg.seats:
+            raise ConfigError(f"{place} has a player of its own, and seats.{name} names another: drop one of the two")
+        nodes[name] = _player(cfg, place, sampling or {}, adapter)
     return nodes
 
 

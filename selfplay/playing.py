@@ -95,11 +95,15 @@ class Table:
 
 
 def open_tables(envs: Sequence[Any], seed: int) -> list[Table]:
-    """The tables of a rollout before anybody has spoken."""
-    tables: list[Table] = []
+    """The tables of a rollout before anybody has spoken.
+
+    ``options["table"]`` numbers them on from a number that the rollout's seed draws: what a game takes in turn, table
+    after table, as pairs of personas, begins somewhere else in every rollout, and none is left out for good.
+    """
+    tables, first = list[Table](), derive(seed, "first table")
     for number, env in enumerate(envs):
         table = Table(env, derive(seed, "table", number))
-        env.reset(seed=derive(table.seed, "reset") % 2**32, options={"table": number})
+        env.reset(seed=derive(table.seed, "reset") % 2**32, options={"table": first + number})
         table.roles = {seat: table.role(seat) for seat in env.agents}
         table.personas = {seat: str(info["persona"]) for seat, info in env.infos.items() if info.get("persona")}
         tables.append(table)

@@ -78,6 +78,12 @@ def copies(game: Any, number: int) -> list[Any]:
     return [game, *(copy.deepcopy(game) for _ in range(number - 1))]
 
 
+def check_gate(game: Any, gate: Gate | None) -> None:
+    """Raise ``ConfigError`` where a gate would refuse everything, for it goes by verdicts and there are none."""
+    if gate is not None and not game.parts:
+        raise ConfigError("gate: nobody judges this game, so a data gate would admit nothing: set gate=null")
+
+
 def check_fit(game: Any, panel: Any, branch: Iterable[str]) -> None:
     """Raise ``ConfigError`` where a role that branches does not play, or a verdict is not what the game pays."""
     for role in branch:

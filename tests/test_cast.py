@@ -15,6 +15,7 @@ from envs import shipped
 from envs.cast import Cast
 from envs.game import LanguageGame
 from envs.script import GameError
+from selfplay.playing import open_tables
 from selfplay.rollout import rollout
 from selfplay.types import VERIFIER, Action
 from tests.test_house import CONF
@@ -111,6 +112,13 @@ def test_all_ordered_pairs_one_table_after_the_other() -> None:
     assert met[:12] == met[12:] and set(met) == set(permutations(("Ada", "Ben", "Cleo", "Dag"), 2))
     assert list(pairs.seated(9, 0)) == ["guest_0", "guest_2"]
     assert len({str(pairs.seated(seed, None)) for seed in range(200)}) == 12, "without a table, by the seed"
+
+
+def test_few_tables_leave_no_pair_out_for_good() -> None:
+    """Five tables a rollout and twelve pairs: every rollout has five others, and in time all."""
+    made = game({"members": ABC, "seating": "pairs", "seats": ["guest_0", "guest_2"]})
+    met = [[tuple(table.personas.values()) for table in open_tables([made] * 5, seed)] for seed in range(40)]
+    assert all(len({*pairs}) == 5 for pairs in met) and len({pair for pairs in met for pair in pairs}) == 12
 
 
 # -- the sets we ship ------------------------------------------------------------------------------------------------

@@ -257,3 +257,14 @@ def test_a_thousand_games_of_noise() -> None:
         assert forfeited == (episode.verdict == {})
         assert forfeited == (episode.returns.get(episode.forfeit) == -1.0)
         assert all(math.isfinite(value) for value in episode.returns.values())
+
+
+def test_a_payment_that_would_be_lost_is_refused() -> None:
+    class Early(LanguageGame):
+        rules_pay = True
+
+        def begin(self, seed: int | None) -> None:
+            self.pay("solver_0", 1.0)
+
+    with pytest.raises(GameError, match="a payment before the first move is lost"):
+        Early([{"role": "solver", "says": "answer"}]).reset(seed=0)

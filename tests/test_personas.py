@@ -121,6 +121,12 @@ def test_settings_that_are_none(member: str, told: str) -> None:
         persona_players(configure(members=f"{MEMBERS}, {{name: Cyd, system: 'C', {member}}}"))
 
 
+def test_a_name_is_read_as_the_game_reads_it() -> None:
+    """With blanks around it it would be nobody's, and the persona would play by the settings of all others."""
+    members = f"{MEMBERS}, {{name: ' Cyd ', sampling: {{top_p: 0.9}}}}"
+    assert list(persona_players(configure(members=members))) == ["Cyd"]
+
+
 def test_a_persona_has_one_player() -> None:
     members = MEMBERS + ", {name: Cyd, system: 'C', sampling: {top_p: 0.9}}"
     with pytest.raises(ConfigError, match=r"seats\.Cyd names another"):

@@ -30,7 +30,7 @@ FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE |
 COMPOSED_ONLY = ("needs the network", "needs a person")
 IN_TABLE = "in a table"
 SLOW = ("takes minutes", IN_TABLE)
-SHOWN = {"rescore": "report:", "doctor": "linux-", "list": "sympy_solver", "new": "brevity"}
+SHOWN = {"rescore": "report:", "doctor": "linux-", "list": "sympy_solver", "new": "brevity", "tournament": "standings"}
 """Modes that need no shortening, and what each is sure to print."""
 SHORT = ("steps=2", "exam.limit=10", "runtime.threads=1", "runtime.tensorboard=false")
 

@@ -187,6 +187,8 @@ def test_a_game_that_does_not_end() -> None:
     players = {"challenger": Counting("c"), "solver": Counting("s"), VERIFIER: Judge()}
     (ended,) = rollout([lsp.raw_env()], players, max_turns=2)
     assert not ended.truncated and ended.verdict  # a verdict is no turn of a player
+    with pytest.raises(RolloutError, match="max_turns=0: a game that is cut before its first turn is none"):
+        rollout([lsp.raw_env()], players, max_turns=0)
 
 
 def test_too_many_branches_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:

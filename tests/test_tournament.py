@@ -250,6 +250,7 @@ WRONG = {
     "tournament.players=[llm,llm]": "tournament.players has 'llm' twice",
     "tournament.players=3": "tournament.players=3 is neither a list of agents nor",
     "tournament.players={x: llm, b: llm}": "tournament.players.x has the name of a role of this game",
+    "tournament.players={verifier: llm, b: llm}": "tournament.players.verifier has the name of a role of this game",
     "tournament.players={a: {checkpoint: docs}, b: llm}": "tournament.players.a: docs is not a checkpoint",
     "tournament.players={a: {checkpoint: models/tiny, temperatures: 2}, b: llm}": "(did you mean temperature?)",
     "tournament.players={a: {checkpiont: x}, b: llm}": "tournament.players.a says neither _target_ nor checkpoint",

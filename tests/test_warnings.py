@@ -48,6 +48,14 @@ def test_a_game_that_never_ends() -> None:
     assert warnings(play(make(Endless), ["1"], seed=1)) == [], "once is enough"
 
 
+def test_a_game_that_its_own_rules_cut_is_no_cause_for_alarm() -> None:
+    """As stock environments do, after so many cycles."""
+    episodes = play(make(), ["7"])
+    for episode in episodes:
+        episode.truncated = True
+    assert Warnings(make(), 50)(episodes) == []
+
+
 def test_a_pattern_that_never_matches_is_named() -> None:
     warnings = Warnings(make(), 50)
     (said,) = warnings(play(make(), ["seven"]))

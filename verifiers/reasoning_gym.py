@@ -13,7 +13,7 @@ from selfplay.deadline import check, remaining
 from verifiers.worker import Worker, WorkerDied, WorkerTimeout
 
 CANNOT_TELL = float("nan")
-_PROGRAM = Path(__file__).resolve().parent / "programs" / "scores_gym.py"
+_PROGRAM = Path(__file__).resolve().parent / "reasoning_gym_program.py"
 _COUNTERS = ("timeouts", "worker_deaths", "unread_references", "broken_scorers")
 
 
