@@ -156,7 +156,7 @@ def tournament(cfg: DictConfig) -> None:
     """Everybody against everybody, seats swapped; nobody learns."""
     from selfplay.tournament import hold
 
-    hold(cfg, partial(seat_verifier, cfg), partial(set_threads, cfg))
+    hold(cfg, partial(seat_verifier, cfg), partial(set_processor, cfg))
 
 
 def rescore(cfg: DictConfig) -> None:
@@ -168,7 +168,7 @@ def rescore(cfg: DictConfig) -> None:
     name = str(HydraConfig.get().runtime.choices["verifier"])
     panel = seat_verifier(cfg, cfg.verifier)
     if "torch" in sys.modules:  # the verifier has a model
-        set_threads(cfg)
+        set_processor(cfg)
     name = name if name != "custom" else str(cfg.verifier._target_).rpartition(".")[2]
     judge_again(cfg.run, panel, name, **cfg.rescore)
 
@@ -178,7 +178,7 @@ def pretrain(cfg: DictConfig) -> None:
     from models.pretrain import run_recipe
 
     folder = Path(cfg.run_dir or f"runs/pretrain/{time.strftime('%Y-%m-%d_%H-%M-%S')}-{cfg.seed}")
-    set_threads(cfg)
+    set_processor(cfg)
     run_recipe(build(cfg.pretrain, cfg.allow), folder)
 
 
@@ -207,6 +207,7 @@ def doctor(cfg: DictConfig) -> None:
 
 def seat_players(cfg: DictConfig) -> Table:
     """Build everybody from the configuration and check that they fit together."""
+    from models.native import used
     from selfplay.gate import gate_node, open_gate
     from selfplay.personas import persona_players
     from selfplay.standings import open_standings
@@ -215,10 +216,11 @@ def seat_players(cfg: DictConfig) -> Table:
     from verifiers.panel import guarded
     from verifiers.slots import check_slots
 
-    set_threads(cfg)
+    set_processor(cfg)
     engine = build(cfg.model, cfg.allow)
     if "dtype" in cfg.model:  # what "auto" has become
         cfg.model.update(dtype=engine.precision, device=str(engine.device), batch_tokens=engine.batch_tokens)
+        cfg.runtime.kernels = used()
     game = build(cfg.env, cfg.allow)
     check_slots(resolved(cfg.verifier), game.slots)
     check_slots(gate_node(cfg), game.slots, "gate")
@@ -253,12 +255,14 @@ def build_verifier(cfg: DictConfig, node: DictConfig) -> Verifier:
     return assemble(resolved(node), partial(build, allow=cfg.allow), allow=list(cfg.allow), memory_mib=memory)
 
 
-def set_threads(cfg: DictConfig) -> None:
-    """As many CPU threads as told, or as many as this process has cores: never torch's own guess."""
+def set_processor(cfg: DictConfig) -> None:
+    """Kernels and CPU threads as told; threads else as many as this process has cores: never torch's own guess."""
     import torch
 
+    from models.native import use
     from selfplay.machine import cores_usable, threads_asked
 
+    use(cfg.runtime.kernels)
     torch.set_num_threads(cfg.runtime.threads or threads_asked() or cores_usable())
 
 

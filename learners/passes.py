@@ -19,6 +19,7 @@ from torch.nn import Module
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from models import native
 from models.engine import Engine
 from models.scoring import Rows, can_share, has_own_head, score, states
 from models.sibling_attention import NAME as SIBLINGS
@@ -143,9 +144,10 @@ class Passes:
 
 
 def to_compile(wanted: bool | str, engine: Engine, steps: int | None) -> bool:
-    """What ``compile`` means for a run of ``steps`` steps: ``auto`` compiles long runs in bfloat16 on a CPU.
+    """What ``compile`` means for a run of ``steps`` steps: ``auto`` compiles long runs in bfloat16 on a CPU, unless it has
+    kernels of ours: between the matrix products they do what compilation would, and no slower.
 
-    In float32 the time is in the matrix products, which compilation does not touch. Decided by the number of steps and
+    In float32 the time is in the products, which compilation does not touch. Decided by the number of steps and
     not by a clock, so that a run that is repeated is the same run. Raises ``ValueError`` where it cannot be.
     """
     if wanted not in (True, False, "auto"):
@@ -153,7 +155,7 @@ def to_compile(wanted: bool | str, engine: Engine, steps: int | None) -> bool:
     compiler = engine.device.type != "cpu" or any(map(shutil.which, ("g++", "clang++", "c++")))
     if wanted == "auto":
         low = engine.device.type == "cpu" and engine.dtype == torch.bfloat16
-        return low and compiler and steps is not None and steps >= LONG_RUN
+        return low and compiler and native.compiled() is None and steps is not None and steps >= LONG_RUN
     if wanted and not compiler:
         raise ValueError(
             "learner.compile=true needs a C++ compiler (g++ or clang++) on the PATH: install one, or false"

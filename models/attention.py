@@ -16,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from models.cache import whole
+from models.native_attention import attend
 from models.prompts import Prompts
 
 NAME = "sparring"
@@ -46,10 +47,14 @@ def attention(
     if prompts is not None:
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         return prompts.attend(module.layer_idx, query, key, value, attention_mask, scaling), None  # type: ignore[arg-type]
-    if _is_faster(query, key) and not any(
-        options.get(name) is not None for name in ("softcap", "position_bias", "cache")
-    ):
-        return one_query(query, key, value, attention_mask, scaling or query.shape[-1] ** -0.5), None
+    plain = not any(options.get(name) is not None for name in ("softcap", "position_bias", "cache"))
+    if plain and query.shape[2] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
+        scaling = scaling or query.shape[-1] ** -0.5
+        found = attend(query, key, value, attention_mask, scaling)
+        if found is None and (query.dtype == torch.bfloat16 or query.shape[1] == key.shape[1]):
+            found = one_query(query, key, value, attention_mask, scaling)
+        if found is not None:
+            return found, None
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
 
 
@@ -70,12 +75,6 @@ def one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
     score_NGL[..., length:] = -torch.inf
     weight_NGL = score_NGL.softmax(-1, dtype=torch.float32).to(value.dtype)
     return torch.bmm(weight_NGL, value.flatten(0, 1)).reshape(rows, 1, heads, value.shape[-1])
-
-
-def _is_faster(query: Tensor, key: Tensor) -> bool:
-    if query.shape[2] != 1 or query.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    return query.dtype == torch.bfloat16 or query.shape[1] == key.shape[1]
 
 
 AttentionInterface.register(NAME, attention)

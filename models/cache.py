@@ -18,14 +18,13 @@ class GrowingLayer(DynamicLayer):
     """Keys and values of shape (B, K, capacity, D), of which the first ``length`` positions are filled, the rest zero.
 
     ``keys`` and ``values`` are views of the filled part, which is all that transformers looks at; ``whole`` gives a
-    kernel that wants contiguous memory the rest as well. ``by_feature`` keeps values as (B, K, D, capacity) in memory:
-    a weighted sum of them by a product of matrices then reads them in one go, which takes half to two thirds of the
-    time on a CPU; other kernels would copy them.
+    kernel that wants contiguous memory the rest as well. ``by_feature`` names what lies as (B, K, D, capacity) in
+    memory, because the kernel that decodes reads it in one go then: "keys", "values" or neither; others would copy it.
     """
 
-    def __init__(self, by_feature: bool = False) -> None:
+    def __init__(self, by_feature: str = "") -> None:
         super().__init__()
-        self._by_feature = by_feature
+        self.by_feature = by_feature
         self._buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -38,7 +37,7 @@ class GrowingLayer(DynamicLayer):
             self.keys, self.values = key_states, value_states
             return key_states, value_states
         if self._buffers is None or end > self._buffers[0].shape[-2]:
-            self._buffers = _roomy([self.keys], end), _roomy([self.values], end, self._by_feature)
+            self._buffers = self._roomy([self.keys], [self.values], end)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = states
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
@@ -51,8 +50,11 @@ class GrowingLayer(DynamicLayer):
     def take(self, keys: list[Tensor], values: list[Tensor]) -> None:
         """Hold these blocks of rows, each aligned at the right: what is left of a shorter block is zero."""
         length = max(block.shape[-2] for block in keys)
-        self._buffers = _roomy(keys, length + 1), _roomy(values, length + 1, self._by_feature)
+        self._buffers = self._roomy(keys, values, length + 1)
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+    def _roomy(self, keys: list[Tensor], values: list[Tensor], columns: int) -> tuple[Tensor, Tensor]:
+        return _roomy(keys, columns, self.by_feature == "keys"), _roomy(values, columns, self.by_feature == "values")
 
 
 def _roomy(blocks: list[Tensor], columns: int, by_feature: bool = False) -> Tensor:
@@ -91,7 +93,7 @@ def whole(states: Tensor) -> Tensor:
     return states.as_strided((rows, heads, capacity, width), states.stride())
 
 
-def decode_cache(config: PreTrainedConfig, by_feature: bool = False) -> DynamicCache:
+def decode_cache(config: PreTrainedConfig, by_feature: str = "") -> DynamicCache:
     """An empty cache for ``config``'s layers; ``by_feature`` as for ``GrowingLayer``."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer(by_feature) if type(layer) is DynamicLayer else layer for layer in cache.layers]
@@ -103,9 +105,11 @@ def grows(cache: Cache) -> bool:
     return all(type(layer) is GrowingLayer for layer in cache.layers)
 
 
-def select(cache: Cache, rows: Tensor) -> None:
-    """Keep ``rows`` of every layer (they may repeat)."""
+def select(cache: Cache, rows: Tensor, by_feature: str | None = None) -> None:
+    """Keep ``rows`` of every layer (they may repeat), from now on ``by_feature`` as ``GrowingLayer`` has it."""
     for layer in cache.layers:
+        if by_feature is not None and type(layer) is GrowingLayer:
+            layer.by_feature = by_feature
         layer.batch_select_indices(rows)
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from models.attention import NAME as SPARRING
 from models.cache import decode_cache, grows, join, select
 from models.graphs import Graphs, can_record
+from models.native_attention import available
 from models.prefill import forward, prefill
 from models.prefixes import Prefixes
 from models.prompts import Prompts
@@ -104,6 +106,13 @@ def _admit(
     return taken
 
 
+def _by_feature(model: PreTrainedModel, shared: bool) -> str:
+    """What a cache had better keep by feature for the attention that the model decodes with."""
+    if model.config._attn_implementation == SPARRING and available(model.dtype, model.device):
+        return "keys"
+    return "values" if shared and model.dtype == torch.bfloat16 else ""
+
+
 class _Flight:
     """Rows that are decoded together: who speaks, the keys and values of what they have said, and the logits of what
     they say next."""
@@ -121,10 +130,11 @@ class _Flight:
         ready = prefill(model, list(unique), pad_id, prefixes)
         chosen = torch.tensor([unique[prompt] for prompt in prompts], device=model.device)
         self.prompts = Prompts.of(ready, chosen) if shared else None
+        by_feature = _by_feature(model, shared)
         if shared:
-            self.cache, self.mask_BL = decode_cache(model.config, by_feature=model.dtype == torch.bfloat16), None
+            self.cache, self.mask_BL = decode_cache(model.config, by_feature), None
         else:
-            select(ready.cache, chosen)
+            select(ready.cache, chosen, by_feature)
             self.cache = ready.cache
             self.mask_BL = None if ready.mask_UP is None else ready.mask_UP[chosen]
         self.logits_BV = ready.logits_UV[chosen]

@@ -22,9 +22,11 @@ from models.allocator import keep_freed_memory
 from models.attention import adopt
 from models.chat import ChatEncoder, whole
 from models.choices import readings, token_ids, tree
+from models.fused import adopt_fused
 from models.linear import adopt_linear
 from models.lora import has_lora, load_lora, merged, save_lora
 from models.roofline import Work
+from models.rotary import adopt_rotary
 from models.sampler import Sampler
 from models.scoring import known_as, score
 from models.speech import Sampling
@@ -53,8 +55,10 @@ class Engine:
     ) -> None:
         if attention == "auto":
             adopt(model)
+        adopt_rotary(model)
         if model.device.type == "cpu":
             keep_freed_memory()
+            adopt_fused(model)
             if dtype == torch.float32:
                 adopt_linear(model)
         self.model, self.tokenizer, self.name, self.dtype = model, tokenizer, name, dtype

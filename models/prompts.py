@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.cache import whole
+from models.native_attention import Packed, attend
 from models.prefill import Ready
 
 Layers = list[tuple[Tensor, Tensor]]
@@ -29,6 +30,7 @@ class Prompts:
         self.layers, self.mask_UP, self.prompt_B = layers, mask_UP, prompt_B
         self._rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._packed: dict[int, Packed] = {}
 
     @classmethod
     def of(cls, ready: Ready, prompt_B: Tensor) -> Prompts:
@@ -43,7 +45,9 @@ class Prompts:
         """The rows ``rows``, and no prompt that none of them continues."""
         alive, prompt_B = self.prompt_B[rows].unique(return_inverse=True)
         if len(alive) == len(self.layers[0][0]):
-            return Prompts(self.layers, self.mask_UP, prompt_B)
+            kept = Prompts(self.layers, self.mask_UP, prompt_B)
+            kept._packed = self._packed
+            return kept
         layers = [(keys[alive], values[alive]) for keys, values in self.layers]
         return Prompts(layers, None if self.mask_UP is None else self.mask_UP[alive], prompt_B)
 
@@ -65,6 +69,15 @@ class Prompts:
 
         ``mask`` is None, boolean or additive, of shape (B or 1, 1, 1, T), and tells of a row's own columns.
         """
+        if layer not in self._packed:
+            self._packed[layer] = Packed.of(*self.layers[layer], self.mask_UP)
+        found = attend(query, key, value, mask, scaling, self._packed[layer], self.prompt_B)
+        return self._multiplied(layer, query, key, value, mask, scaling) if found is None else found
+
+    def _multiplied(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float
+    ) -> Tensor:
+        """``attend`` by products of matrices."""
         rows, heads, _, width = query.shape
         shared, said = key.shape[1], key.shape[2]
         prompt_key, prompt_value = self.layers[layer]

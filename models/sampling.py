@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.native import kernel
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -23,6 +25,19 @@ def uniforms(seeds: Sequence[int], count: int) -> Tensor:
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         state ^= state >> np.uint64(31)
     return torch.from_numpy((state >> np.uint64(40)).astype(np.float32) * np.float32(2**-24))
+
+
+def say(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """``draw``, and the log-probability of each token at temperature 1, (B,) float32."""
+    run = kernel("draw", logits_BV) if temperature > 0 and top_p == 1 else None
+    if run is None:
+        token_B = draw(logits_BV, uniform_B, temperature, top_p)
+        return token_B, logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(-1)
+    rows, words = logits_BV.shape
+    token_B, logprob_B = torch.empty(rows, dtype=torch.long), torch.empty(rows)
+    scratch = torch.empty(torch.get_num_threads() * words)
+    run(logits_BV.contiguous(), uniform_B.contiguous(), token_B, logprob_B, scratch, rows, words, 1 / temperature)
+    return token_B, logprob_B
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_p: float) -> Tensor:

@@ -28,6 +28,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from models.cache import decode_cache, grows
 from models.layout import Rows, lay_out, restrict
+from models.native import kernel
 from models.sibling_attention import NAME as SIBLINGS
 from selfplay.types import Completion
 
@@ -155,8 +156,8 @@ class _TokenLogprobs(torch.autograd.Function):
         logp_N = torch.empty(len(token_N), dtype=torch.float32, device=logits_NV.device)
         total_N = torch.empty_like(logp_N)
         for rows in blocks(logits_NV):
-            block = floats(logits_NV, allowed_NK, rows)
-            total_N[rows] = block.logsumexp(-1)
+            block = _restricted(logits_NV, allowed_NK, rows)
+            total_N[rows] = _logsumexp(block)
             logp_N[rows] = block.gather(1, token_N[rows, None]).squeeze(1) - total_N[rows]
         ctx.save_for_backward(logits_NV, token_N, total_N, allowed_NK)
         return logp_N
@@ -165,12 +166,31 @@ class _TokenLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         logits_NV, token_N, total_N, allowed_NK = ctx.saved_tensors
-        gradient_NV = torch.empty_like(logits_NV)
+        gradient_NV = torch.empty_like(logits_NV, memory_format=torch.contiguous_format)
+        upstream_N = upstream_N.float().contiguous()
         for rows in blocks(logits_NV):
-            upstream = upstream_N[rows, None].float()
-            block = floats(logits_NV, allowed_NK, rows).sub(total_N[rows, None]).exp_().mul_(-upstream)
-            gradient_NV[rows] = block.scatter_add_(1, token_N[rows, None], upstream).to(gradient_NV.dtype)
+            block = _restricted(logits_NV, allowed_NK, rows)
+            _gradient(block, total_N[rows], token_N[rows], upstream_N[rows], gradient_NV[rows])
         return gradient_NV, None, None
+
+
+def _logsumexp(block_NV: Tensor) -> Tensor:
+    run = kernel("logsumexp", block_NV)
+    if run is None:
+        return block_NV.float().logsumexp(-1)
+    total_N = block_NV.new_empty(len(block_NV), dtype=torch.float32)
+    run(block_NV.contiguous(), total_N, *block_NV.shape)
+    return total_N
+
+
+def _gradient(block_NV: Tensor, total_N: Tensor, token_N: Tensor, upstream_N: Tensor, out_NV: Tensor) -> None:
+    """Of the tokens' log-probabilities, into ``out_NV``: upstream (onehot - softmax)."""
+    run = kernel("logprob_gradients", block_NV, out_NV)
+    if run is not None:
+        run(block_NV.contiguous(), total_N, token_N.contiguous(), upstream_N, out_NV, *block_NV.shape)
+        return
+    gradient = block_NV.float().sub(total_N[:, None]).exp_().mul_(-upstream_N[:, None])
+    out_NV.copy_(gradient.scatter_add_(1, token_N[:, None], upstream_N[:, None]))
 
 
 class _Said(BaseModelOutputWithPast):
@@ -228,9 +248,13 @@ def _within(ids: Sequence[int], size: int) -> tuple[int, ...]:
     return tuple(token % size for token in ids)
 
 
+def _restricted(logits_NV: Tensor, allowed_NK: Tensor | None, rows: slice) -> Tensor:
+    return restrict(logits_NV[rows], None if allowed_NK is None else allowed_NK[rows])
+
+
 def floats(logits_NV: Tensor, allowed_NK: Tensor | None, rows: slice) -> Tensor:
     """A block of the logits in float32, -inf for words that were not up for choice; never to be changed in place."""
-    return restrict(logits_NV[rows].float(), None if allowed_NK is None else allowed_NK[rows])
+    return _restricted(logits_NV, allowed_NK, rows).float()
 
 
 def blocks(logits_NV: Tensor) -> list[slice]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.sampling import draw, uniforms
+from models.sampling import say, uniforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,9 @@ class Speech:
         """Draw the next token of every row from its logits (float32), and note it where the row still speaks."""
         place_B = rows.said.masked_fill(~rows.speaking, self.sampling.max_tokens)
         chance_B = self._chance_NT[rows.number, place_B]
-        token_B = draw(logits_BV, chance_B, self.sampling.temperature, self.sampling.top_p)
+        token_B, logprob_B = say(logits_BV, chance_B, self.sampling.temperature, self.sampling.top_p)
         self._ids_NT[rows.number, place_B] = token_B
-        self._logprobs_NT[rows.number, place_B] = logits_BV.gather(1, token_B[:, None]).squeeze(
-            1
-        ) - logits_BV.logsumexp(-1)
+        self._logprobs_NT[rows.number, place_B] = logprob_B
         rows.token.copy_(token_B)
         rows.position += rows.speaking  # a finished row stays inside the model's context
         rows.said += rows.speaking

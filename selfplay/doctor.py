@@ -37,7 +37,10 @@ ADDS = {
 """What an optional package is for."""
 
 TOOLS = {
-    "cc": ("the C checker shown with verifier=external", "apt-get install gcc"),
+    "cc": (
+        "kernels for this processor: a step takes half the time; the C checker of verifier=external",
+        "apt-get install gcc",
+    ),
     "bwrap": ("one more sandbox for programs that a model wrote", "apt-get install bubblewrap"),
 }
 """A program -> what it is for, and how Debian and its kin install it."""

@@ -117,7 +117,7 @@ def open_tournament(cfg: DictConfig, judge: Callable[[DictConfig], Any]) -> Tour
     return Tournament(cfg, game, seats, entrants, others, settings.games, cfg.seed)
 
 
-def hold(cfg: DictConfig, judge: Callable[[DictConfig], Any], set_threads: Callable[[], None]) -> None:
+def hold(cfg: DictConfig, judge: Callable[[DictConfig], Any], set_processor: Callable[[], None]) -> None:
     """Play the tournament of a configuration and show who beats whom.
 
     Into the run folder go ``standings.json`` and ``standings.png``, the most telling games (``transcripts.md``), and
@@ -128,7 +128,7 @@ def hold(cfg: DictConfig, judge: Callable[[DictConfig], Any], set_threads: Calla
     run = open_run(cfg, f"tournament/{HydraConfig.get().runtime.choices['env']}", HydraConfig.get().overrides.task)
     tournament = open_tournament(cfg, judge)
     if "torch" in sys.modules:  # somebody has a model here
-        set_threads()
+        set_processor()
     console, watch = Console(), Stopwatch()
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console = Console(width=WIDTH)

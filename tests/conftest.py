@@ -23,6 +23,18 @@ settings.register_profile("search", deadline=None, max_examples=1_000)
 settings.load_profile("same")
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A test runs by our kernels, where they can be compiled, and by torch's operators."""
+    from models import native
+
+    if request.param == "torch":
+        monkeypatch.setattr(native, "compiled", lambda: None)
+    elif native.compiled() is None:
+        pytest.skip("no C compiler, or no kernels for this processor")
+    return request.param
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts chat servers, with the arguments of ``ChatServer``; they end with the test."""

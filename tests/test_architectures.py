@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 
+from models import native
 from models.engine import Engine
 from tests.architectures import CONFIGS, build
 
@@ -32,6 +33,7 @@ def sample(engine: Engine, asked: list[dict[str, str]], **options: float):
     return engine.generate(asked, seeds=range(len(asked)), **settings)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_sampled_is_teacher_forced(engine: Engine) -> None:
     """The promise of ``Completion.logprobs``, past the end of the sliding windows."""
     said = sample(engine, chats(12))
@@ -42,6 +44,7 @@ def test_sampled_is_teacher_forced(engine: Engine) -> None:
         assert logprobs_T[mask_T].tolist() == pytest.approx(completion.logprobs, abs=TOLERANCE)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_batched_is_solo(engine: Engine) -> None:
     asked = chats(6)
     together = sample(engine, asked)
@@ -49,6 +52,15 @@ def test_batched_is_solo(engine: Engine) -> None:
         alone = engine.generate([chat], seeds=[row], temperature=1.0, top_p=1.0, max_tokens=40)[0]
         assert alone.token_ids == together[row].token_ids
         assert alone.logprobs == pytest.approx(together[row].logprobs, abs=TOLERANCE)
+
+
+def test_kernels_say_what_torch_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = chats(6)
+    compiled = sample(engine, asked)
+    monkeypatch.setattr(native, "compiled", lambda: None)
+    for one, other in zip(compiled, sample(engine, asked), strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=TOLERANCE)
 
 
 def test_rows_that_join_later_say_the_same(engine: Engine) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.decode import batches
-from models.sampling import draw, uniforms
+from models import native
+from models.sampling import draw, say, uniforms
 
 PROBS = torch.tensor([0.5, 0.25, 0.125, 0.125])
 EVEN = (torch.arange(4000) + 0.5) / 4000
@@ -18,7 +19,8 @@ EVEN = (torch.arange(4000) + 0.5) / 4000
 
 def shares(probs: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> list[float]:
     logits_BV = probs.log().expand(len(EVEN), -1)
-    tokens_B = draw(logits_BV, EVEN, temperature, top_p)
+    tokens_B, logprobs_B = say(logits_BV, EVEN, temperature, top_p)
+    assert torch.allclose(logprobs_B, probs.log()[tokens_B], atol=1e-6), "at temperature 1, whatever it was"
     return [float((tokens_B == token).float().mean()) for token in range(len(probs))]
 
 
@@ -39,10 +41,12 @@ def test_a_row_depends_on_its_seed_and_position_only(seeds: list[int], count: in
         assert torch.equal(together[row], uniforms([seed], 20)[0, :count])
 
 
+@pytest.mark.usefixtures("kernels")
 def test_shares_are_the_probabilities() -> None:
     assert shares(PROBS) == pytest.approx([0.5, 0.25, 0.125, 0.125], abs=5e-4)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_temperature() -> None:
     """Temperature 0.5 squares the odds: 16 : 4 : 1 : 1; temperature 2 takes their root, 2 : 1.41421 : 1 : 1."""
     assert shares(PROBS, 0.5) == pytest.approx([16 / 22, 4 / 22, 1 / 22, 1 / 22], abs=5e-4)
@@ -81,8 +85,29 @@ def test_a_token_without_probability_is_never_drawn(seed: int, uniform: float) -
     dead = torch.rand(1, 5000, generator=generator) < 0.9
     dead[0, 0] = dead[0, -1] = True
     dead[0, 7] = False
-    token = int(draw(logits.masked_fill(dead, float("-inf")), torch.tensor([uniform]), 1.0, 1.0))
-    assert not dead[0, token]
+    logits, chance = logits.masked_fill(dead, float("-inf")), torch.tensor([uniform])
+    for temperature in (1.0, 0.3):
+        assert not dead[0, int(draw(logits, chance, temperature, 1.0))]
+        assert not dead[0, int(say(logits, chance, temperature, 1.0)[0])]
+
+
+@pytest.mark.parametrize("words", [1, 5, 64, 1000])
+def test_kernel_and_torch_draw_the_same(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(words)
+    logits, chance = 3 * torch.randn(200, words, generator=generator), torch.rand(200, generator=generator)
+    token, logprob = say(logits, chance, 0.8, 1.0)
+    monkeypatch.setattr(native, "compiled", lambda: None)
+    expected, other = say(logits, chance, 0.8, 1.0)
+    assert (token == expected).float().mean() >= 0.99, "rounding may decide where the chance lies between two tokens"
+    assert torch.allclose(logprob[token == expected], other[token == expected], atol=1e-5)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_logits_that_are_no_distribution_give_nan(value: float) -> None:
+    """The learner refuses them; the index stays inside."""
+    token, logprob = say(torch.full((2, 40), value), torch.tensor([0.0, 0.9]), 1.0, 1.0)
+    assert token.tolist() == [39, 39] and logprob.isnan().all()
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=30), extra=st.integers(0, 20), budget=st.integers(1, 400))

@@ -80,7 +80,8 @@ def test_a_plain_copy_says_the_same_and_follows(peft: Any, style: str, tmp_path:
     torch.testing.assert_close(logits(merged(model)), logits(copied))
     merged(model).save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
-    assert torch.equal(logits(loaded), logits(merged(model)))
+    saved = merged(model).state_dict()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_a_fresh_reference_takes_no_memory_and_stays(peft: Any) -> None:

@@ -19,6 +19,7 @@ from learners.optimizer import make_optimizer
 from learners.passes import Passes, to_compile
 from learners.policy_gradient import PolicyGradient
 from learners.step import OptimizerStep
+from models import native
 from models.engine import Engine
 from selfplay.types import Completion
 from tests.helpers import make_engine, shared_engine
@@ -153,8 +154,8 @@ def test_another_pass_is_the_same_gradient(options: dict[str, Any]) -> None:
     attention = engine.model.config._attn_implementation
     whole, metrics = update(engine)
     found, same = update(engine, **options)
-    assert_close(found, whole, 1e-5)
-    assert same == pytest.approx(metrics, abs=1e-5)
+    assert_close(found, whole, 3e-5)
+    assert same == pytest.approx(metrics, abs=1e-5, rel=1e-5)
     assert engine.model.config._attn_implementation == attention
     assert not any(getattr(m, "gradient_checkpointing", False) or m.training for m in engine.model.modules())
 
@@ -236,6 +237,9 @@ def test_a_compiled_pass_is_the_same_gradient() -> None:
 def test_when_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     exact, low = shared_engine(), make_engine(dtype=torch.bfloat16)
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr(native, "compiled", lambda: {})
+    assert not to_compile("auto", low, 5000), "our kernels are there"
+    monkeypatch.setattr(native, "compiled", lambda: None)
     assert [to_compile("auto", low, steps) for steps in (None, 299, 300)] == [False, False, True]
     assert not to_compile("auto", exact, 5000) and to_compile(True, exact, None) and not to_compile(False, low, 5000)
     monkeypatch.setattr(shutil, "which", lambda name: None)
