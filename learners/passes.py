@@ -144,8 +144,8 @@ class Passes:
 
 
 def to_compile(wanted: bool | str, engine: Engine, steps: int | None) -> bool:
-    """What ``compile`` means for a run of ``steps`` steps: ``auto`` compiles long runs in bfloat16 on a CPU, unless it has
-    kernels of ours: between the matrix products they do what compilation would, and no slower.
+    """What ``compile`` means for a run of ``steps`` steps: ``auto`` compiles long runs in bfloat16 on a CPU, unless it
+    has kernels of ours: between the matrix products they do what compilation would, and no slower.
 
     In float32 the time is in the products, which compilation does not touch. Decided by the number of steps and
     not by a clock, so that a run that is repeated is the same run. Raises ``ValueError`` where it cannot be.

@@ -203,8 +203,8 @@ def test_a_token_beyond_the_vocabulary_is_an_error() -> None:
 
 @DTYPES
 def test_the_number_of_threads_changes_no_byte(dtype: torch.dtype) -> None:
-    kin, logits = family(LENGTHS["unlike"]), torch.randn(50, 333).to(dtype)
-    case = (logits, torch.randint(333, (50,)), torch.randn(50))
+    kin, logits = family(LENGTHS["unlike"]), torch.randn(200, 333).to(dtype)
+    case = (logits, torch.randint(333, (200,)), torch.randn(200))
     before, made = torch.get_num_threads(), []
     try:
         for count in (1, 2):

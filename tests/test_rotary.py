@@ -90,7 +90,7 @@ def test_other_shapes_are_left_to_the_family(how: str) -> None:
 
 @needs_kernels
 def test_results_do_not_depend_on_threads() -> None:
-    before, given, found = torch.get_num_threads(), states(torch.bfloat16, 40), []
+    before, given, found = torch.get_num_threads(), states(torch.bfloat16, 400), []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)

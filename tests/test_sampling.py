@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.decode import batches
 from models import native
+from models.decode import batches
 from models.sampling import draw, say, uniforms
 
 PROBS = torch.tensor([0.5, 0.25, 0.125, 0.125])

@@ -63,7 +63,7 @@ void NAME(attend)(const ELEMENT *query, const ELEMENT *key, const ELEMENT *value
                   int64_t mask_stride, ELEMENT *out, float *scratch, int64_t rows, int64_t heads, int64_t shared,
                   int64_t width, int64_t said, int64_t capacity, int64_t columns, float scaling, int64_t threads) {
     const int64_t each = heads / shared, filled = (said + 15) / 16 * 16, size = columns + filled;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(rows * heads * width * (columns + said))) schedule(static)
     for (int64_t at = 0; at < rows * shared; at++) {
         const int64_t row = at / shared, from = prompt ? prompt[row] : 0, read = from * shared + at % shared;
         float *score = scratch + THREAD * (columns + capacity + 2 * width), *own = score + columns;

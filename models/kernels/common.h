@@ -16,6 +16,9 @@
 #define LOAD JOIN(load, ELEMENT)
 #define STORE JOIN(store, ELEMENT)
 
+/* torch's own measure of what one thread does in less time than it takes to wake another */
+#define PARALLEL(elements) (threads > 1 && (elements) > 32768)
+
 typedef uint16_t bfloat16;
 
 static inline float load_float(float x) { return x; }

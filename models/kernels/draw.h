@@ -6,7 +6,7 @@
  * would wait for each. */
 void NAME(draw)(const ELEMENT *logits, const float *chance, int64_t *token, float *logprob, float *scratch, int64_t rows,
                 int64_t words, float inverse, int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(rows * words)) schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const ELEMENT *logit = logits + row * words;
         float *weight = scratch + THREAD * words, most = -INFINITY, total = 0;

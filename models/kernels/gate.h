@@ -2,7 +2,6 @@
  * rounded to the element type, and so is its gradient, as where two operators compute them. */
 
 #define ROUNDED(x) LOAD(STORE(x))
-#define PARALLEL (threads > 1 && size > 32768)
 #define BLOCK 4096
 
 static inline float NAME(sigmoid)(float x) {
@@ -13,7 +12,7 @@ static inline float NAME(sigmoid)(float x) {
 /* gate, up, out (size) */
 void NAME(silu_times)(const ELEMENT *gate, const ELEMENT *up, ELEMENT *out, int64_t size,
                       int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (PARALLEL) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(size)) schedule(static)
     for (int64_t from = 0; from < size; from += BLOCK) {
         const int64_t end = from + BLOCK < size ? from + BLOCK : size;
         for (int64_t i = from; i < end; i++) {
@@ -26,7 +25,7 @@ void NAME(silu_times)(const ELEMENT *gate, const ELEMENT *up, ELEMENT *out, int6
 /* dgate = g up s (1 + gate (1 - s)) with s = sigmoid(gate), dup = g silu(gate); all of that size */
 void NAME(silu_times_gradients)(const ELEMENT *g, const ELEMENT *gate, const ELEMENT *up,
                                 ELEMENT *dgate, ELEMENT *dup, int64_t size, int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (PARALLEL) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(size)) schedule(static)
     for (int64_t from = 0; from < size; from += BLOCK) {
         const int64_t end = from + BLOCK < size ? from + BLOCK : size;
         for (int64_t i = from; i < end; i++) {
@@ -37,5 +36,4 @@ void NAME(silu_times_gradients)(const ELEMENT *g, const ELEMENT *gate, const ELE
     }
 }
 #undef BLOCK
-#undef PARALLEL
 #undef ROUNDED

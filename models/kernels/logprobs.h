@@ -2,7 +2,7 @@
 
 /* total[n] = log sum_v e^logits[n][v], as torch has it: -inf where all are, inf where one is, nan where one is */
 void NAME(logsumexp)(const ELEMENT *logits, float *total, int64_t rows, int64_t columns, int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(rows * columns)) schedule(static)
     for (int64_t at = 0; at < rows; at++) {
         const ELEMENT *row = logits + at * columns;
         float most = -INFINITY, sum = 0;
@@ -23,7 +23,7 @@ void NAME(logsumexp)(const ELEMENT *logits, float *total, int64_t rows, int64_t 
 /* gradient[n][v] = upstream[n] ([v = token[n]] - e^(logits[n][v] - total[n])) */
 void NAME(logprob_gradients)(const ELEMENT *logits, const float *total, const int64_t *token, const float *upstream,
                              ELEMENT *gradient, int64_t rows, int64_t columns, int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(rows * columns)) schedule(static)
     for (int64_t at = 0; at < rows; at++) {
         const ELEMENT *row = logits + at * columns;
         ELEMENT *made = gradient + at * columns;

@@ -2,8 +2,6 @@
  * mean square of its row in float32, rounded to the element type, times its weight, rounded again. */
 
 #define ROUNDED(x) LOAD(STORE(x))
-/* torch's own measure of what one thread does in less time than it takes to wake another */
-#define PARALLEL(elements) (threads > 1 && (elements) > 32768)
 #define CHUNK 256
 
 /* x, out (N, D), weight (D); rstd (N): what a row was multiplied by, or NULL */
@@ -49,5 +47,4 @@ void NAME(rms_norm_gradients)(const ELEMENT *g, const ELEMENT *x, const ELEMENT 
     }
 }
 #undef CHUNK
-#undef PARALLEL
 #undef ROUNDED

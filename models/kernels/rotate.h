@@ -6,7 +6,7 @@ void NAME(rotate)(const ELEMENT *states, const ELEMENT *cosine, const ELEMENT *s
                   int64_t heads, int64_t width, int64_t angles, int64_t back, int64_t threads) {
     const int64_t half = width / 2;
     const float sign = back ? 1.0f : -1.0f;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(rows * heads * width)) schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const ELEMENT *cos = cosine + row % angles * width, *sin = sine + row % angles * width;
         const ELEMENT *low = sin + (back ? half : 0), *high = sin + (back ? 0 : half);

@@ -28,7 +28,7 @@ static inline void NAME(settle)(const float *weight, float scale, int64_t seen, 
 void NAME(sibling_weights)(ELEMENT *before, ELEMENT *own, const float *hidden, float *scratch, int64_t batch,
                            int64_t shared, int64_t many, int64_t width, int64_t each, int64_t length, int64_t threads) {
     const int64_t rows = width * each, from = ROUNDED(length), size = from + ROUNDED(width);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(batch * many * rows * (length + width))) schedule(static)
     for (int64_t at = 0; at < batch * many; at++) {
         float *const scores = scratch + THREAD * TOGETHER * size, scale[TOGETHER];
         const float *added = hidden ? hidden + at / many / shared * length : NULL;
@@ -69,7 +69,7 @@ void NAME(sibling_gradients)(const ELEMENT *before, const ELEMENT *own, ELEMENT 
                              const ELEMENT *upstream, const ELEMENT *out, int64_t batch, int64_t many, int64_t width,
                              int64_t each, int64_t length, int64_t features, int64_t threads) {
     const int64_t rows = width * each;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (PARALLEL(batch * many * rows * (length + width))) schedule(static)
     for (int64_t at = 0; at < batch * many; at++)
         for (int64_t row = 0; row < rows; row++) {
             const int64_t place = at * rows + row;
