@@ -1,11 +1,12 @@
-"""Where the time goes: matrix products, attention, memory, other arithmetic, dispatch, and the interpreter.
+"""Where the time goes: matrix products, attention, memory, other arithmetic, our kernels, dispatch, the interpreter.
 
     python -m benchmarks.breakdown --size 1M 10M 60M
 
 Each operator's own time is taken from torch's profiler, and its share of a run without the profiler is what counts. A
 trivial operator tells what dispatch alone costs, with the profiler (taken off) and without it (told as dispatch). What
-is left of the time belongs to the interpreter. An operator within another counts as one, though it is cheaper: so
-dispatch is an upper estimate, and the interpreter a lower one. On one thread: seconds of several do not add up.
+is left of the time belongs to the interpreter. Kernels of ours are no operators: each call is timed. An operator within
+another counts as one, though it is cheaper: so dispatch is an upper estimate, and the interpreter a lower one. On one
+thread: seconds of several do not add up.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import itertools
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -24,6 +27,7 @@ from benchmarks.models import SIZES, make, prompts, step
 from benchmarks.report import Report, parser
 from benchmarks.timing import interleaved
 from learners.policy_gradient import PolicyGradient
+from models import native
 from models.engine import Engine
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -33,7 +37,7 @@ KINDS = {
     "memory": ("copy", "cat", "index", "gather", "scatter", "clone", "fill", "zero", "empty", "select", "embedding"),
 }
 """Kind -> what an operator's name contains; the first that fits. All others are arithmetic element by element."""
-PARTS = (*KINDS, "other", "dispatch", "interpreter")
+PARTS = (*KINDS, "other", "kernels", "dispatch", "interpreter")
 COLUMNS = {
     "what": ("what", ""),
     "size": ("size", ""),
@@ -84,9 +88,9 @@ def shares(call: Callable[[], object]) -> dict[str, Any]:
     """The parts of the seconds that ``call`` takes without the profiler."""
     seconds = interleaved({"": call}, 3)[""]
     watched, plain = dispatch_seconds()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with kernels_timed() as kernels, profile(activities=[ProfilerActivity.CPU]) as found:
         call()
-    spent, operators = dict.fromkeys(PARTS, 0.0), 0
+    spent, operators = dict.fromkeys(PARTS, 0.0) | {"kernels": sum(kernels)}, 0
     for event in found.key_averages():
         if not event.key.startswith("aten::") and "mkldnn" not in event.key:
             continue  # a label around operators, and no operator itself
@@ -97,6 +101,24 @@ def shares(call: Callable[[], object]) -> dict[str, Any]:
     spent["dispatch"] = min(left, operators * plain)
     spent["interpreter"] = left - spent["dispatch"]
     return {"seconds": seconds, "operators": operators} | {part: spent[part] / seconds for part in PARTS}
+
+
+@contextmanager
+def kernels_timed() -> Generator[list[float]]:
+    """The seconds of every call of a kernel while it lasts."""
+    seconds: list[float] = []
+
+    def timed(run: native.Kernel) -> native.Kernel:
+        def call(*arguments: Any) -> None:
+            started = time.perf_counter()
+            run(*arguments)
+            seconds.append(time.perf_counter() - started)
+
+        return call
+
+    watched = {key: timed(run) for key, run in (native.compiled() or {}).items()} or None
+    with patch.object(native, "compiled", lambda: watched):
+        yield seconds
 
 
 def dispatch_seconds(count: int = 2000) -> tuple[float, float]:

@@ -53,6 +53,10 @@ _MATHS = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno
 """Sums may be reordered, so that they can be vectorized; infinity and nan keep their meaning."""
 
 
+class _Refused(RuntimeError):
+    """The compiler did not take the sources."""
+
+
 def kernel(name: str, *tensors: Tensor) -> Kernel | None:
     """``name`` for tensors of one precision that lie on a CPU; None where torch has to do it.
 
@@ -85,7 +89,7 @@ def used() -> str:
 @cache
 def compiled() -> dict[tuple[str, torch.dtype], Kernel] | None:
     """All kernels, compiled now if they never were; None for torch's operators. Raises ``ConfigError`` for a switch
-    that is unknown or cannot be followed, and where a compiler refuses the sources."""
+    that is unknown or cannot be followed."""
     wanted = os.environ.get(SWITCH, "auto")
     _check(SWITCH, wanted)
     if wanted == "torch":
@@ -101,7 +105,13 @@ def compiled() -> dict[tuple[str, torch.dtype], Kernel] | None:
     sources = sorted(SOURCES.glob("*.c"))
     command = [compiler, "-std=gnu11", "-O3", *processor, *_MATHS, "-fPIC", "-shared", *map(str, sources), "-lm"]
     command.append("-fopenmp" if platform.system() == "Linux" else "-fopenmp-simd")  # elsewhere a runtime may lack
-    library = ctypes.CDLL(str(_built(command)))
+    try:
+        library = ctypes.CDLL(str(_built(command)))
+    except (_Refused, OSError) as error:  # a compiler that is only a name; a home where nothing may be executed
+        if wanted == "compiled":
+            raise ConfigError(f"runtime.kernels=compiled, but {error}") from error
+        log.warning("torch's operators take the place of kernels of our own, which are faster: %s", error)
+        return None
     return {
         (name, dtype): _callable(getattr(library, f"{name}_{kind}"), signature)
         for name, signature in _SIGNATURES.items()
@@ -148,9 +158,7 @@ def _built(command: list[str]) -> Path:
             made = Path(making) / library.name
             run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
             if run.returncode:
-                raise ConfigError(
-                    f"{command[0]} could not compile the kernels; runtime.kernels=torch does without them\n{run.stderr}"
-                )
+                raise _Refused(f"{command[0]} could not compile them: {run.stderr.strip() or run.returncode}")
             made.replace(library)
     return library
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.cache import whole
+from models.native import kernel
 from models.native_attention import Packed, attend
 from models.prefill import Ready
 
@@ -69,10 +70,13 @@ class Prompts:
 
         ``mask`` is None, boolean or additive, of shape (B or 1, 1, 1, T), and tells of a row's own columns.
         """
-        if layer not in self._packed:
-            self._packed[layer] = Packed.of(*self.layers[layer], self.mask_UP)
-        found = attend(query, key, value, mask, scaling, self._packed[layer], self.prompt_B)
-        return self._multiplied(layer, query, key, value, mask, scaling) if found is None else found
+        if kernel("attend", query, key, value) is not None:
+            if layer not in self._packed:
+                self._packed[layer] = Packed.of(*self.layers[layer], self.mask_UP)
+            found = attend(query, key, value, mask, scaling, self._packed[layer], self.prompt_B)
+            if found is not None:
+                return found
+        return self._multiplied(layer, query, key, value, mask, scaling)
 
     def _multiplied(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float

@@ -65,7 +65,7 @@ def test_generation_compares_the_same_work(tmp_path: Path) -> None:
 
 def test_the_parts_of_the_time_are_all_of_it(tmp_path: Path) -> None:
     generation, update = run("breakdown", tmp_path / "x.json")["rows"]
-    assert generation["gemm"] > 0 and generation["operators"] > update["operators"] > 100
+    assert generation["gemm"] > 0 and min(row["operators"] for row in (generation, update)) > 100
     for row in (generation, update):
         parts = [row[part] for part in PARTS]
         assert min(parts) >= 0 and sum(parts) > 0.99  # kernels alone may exceed it where a call was slower in between

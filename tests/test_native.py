@@ -84,7 +84,7 @@ def test_other_sources_make_another_library(monkeypatch: pytest.MonkeyPatch, ane
 
 
 def test_a_compiler_that_refuses_is_named_and_nothing_is_left(
-    monkeypatch: pytest.MonkeyPatch, anew: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, anew: Path, tmp_path: Path
 ) -> None:
     needs_compiler()
     sources = tmp_path / "kernels"
@@ -93,8 +93,11 @@ def test_a_compiler_that_refuses_is_named_and_nothing_is_left(
     monkeypatch.setattr(native, "SOURCES", sources)
     before = sorted(anew.iterdir())
     native.compiled.cache_clear()
-    with pytest.raises(ConfigError, match=r"could not compile the kernels; runtime\.kernels=torch does without them"):
-        native.compiled()
+    assert native.compiled() is None
+    assert "torch's operators take the place" in caplog.text and "could not compile them: " in caplog.text
+    monkeypatch.setenv(native.SWITCH, "auto")
+    with pytest.raises(ConfigError, match=r"runtime\.kernels=compiled, but \S+ could not compile them: "):
+        native.use("compiled")
     assert sorted(anew.iterdir()) == before
 
 

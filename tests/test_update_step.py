@@ -154,7 +154,7 @@ def test_another_pass_is_the_same_gradient(options: dict[str, Any]) -> None:
     attention = engine.model.config._attn_implementation
     whole, metrics = update(engine)
     found, same = update(engine, **options)
-    assert_close(found, whole, 3e-5)
+    assert_close(found, whole, 5e-5)
     assert same == pytest.approx(metrics, abs=1e-5, rel=1e-5)
     assert engine.model.config._attn_implementation == attention
     assert not any(getattr(m, "gradient_checkpointing", False) or m.training for m in engine.model.modules())
