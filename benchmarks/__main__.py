@@ -33,6 +33,7 @@ PLANS = {
     "ceilings": Plan(3, "--size micro --square 64 --rows 1 4 --memory 1 --prompt 8 --max-tokens 4 --branch 2 2"),
     "generation": Plan(30, "--size micro --rows 1 4 --group 1 --prompt 8 --max-tokens 8"),
     "update": Plan(10, "--size micro --lengths equal --prompt 8 --max-tokens 4 --branch 2 2"),
+    "kernels": Plan(1, "--rows 8 --positions 1100 --width 32 --vocab 64 --repeats 2"),
     "breakdown": Plan(3, "--size micro --prompt 8 --max-tokens 4 --branch 2 2"),
     "scaling": Plan(15, "--lengths 4 --groups 2 --size micro --base micro --rows 4 --prompt 8"),
     "memory": Plan(5, "--vocab 512 --parameters 100000 --prompt 8 --max-tokens 4 --branch 2 2"),

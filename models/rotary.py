@@ -53,15 +53,15 @@ def _rounded(_: nn.Module, __: Any, angles: Any) -> Any:
 
 def _quicker(theirs: Callable[..., Rotated]) -> Callable[..., Rotated]:
     @wraps(theirs)
-    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **options: Any) -> Rotated:
+    def quicker(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **options: Any) -> Rotated:
         if more or options or torch.compiler.is_compiling():
             return theirs(q, k, cos, sin, *more, **options)
-        return _apply(q, k, cos, sin) or theirs(q, k, cos, sin)
+        return rotated(q, k, cos, sin) or theirs(q, k, cos, sin)
 
-    return rotated
+    return quicker
 
 
-def _apply(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Rotated | None:
+def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Rotated | None:
     """Queries (B, H, N, D) and keys (B, K, N, D), positions before heads in memory as a projection gives them, turned
     by ``cos`` and ``sin`` (B or 1, N, D); None where the kernel cannot."""
     rows, _, positions, width = q.shape
@@ -105,7 +105,7 @@ def _alike(theirs: Callable[..., Rotated]) -> bool:
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2**-6)):
         q, k = torch.randn(2, 2, 3, 4, 8, generator=generator).to(dtype).transpose(2, 3).unbind()
         cos, sin = torch.randn(2, 2, 3, 8, generator=generator).to(dtype).unbind()
-        ours = _apply(q, k, cos, sin)
+        ours = rotated(q, k, cos, sin)
         if ours is None:
             return False
         try:

@@ -138,7 +138,7 @@ def own_head(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
     """
     headed = copy.copy(model)
     headed._modules = {**model._modules, model.base_model_prefix: _Echo()}
-    return headed(inputs_embeds=hidden_ND[None], use_cache=False).logits[0]
+    return headed(inputs_embeds=hidden_ND[None], use_cache=False).logits.squeeze(0)  # no copy, unlike an index
 
 
 def token_logprobs(logits_NV: Tensor, token_N: Tensor, allowed_NK: Tensor | None = None) -> Tensor:

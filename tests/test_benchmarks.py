@@ -23,7 +23,7 @@ from benchmarks.timing import forget_peak, interleaved, peak_mib
 from benchmarks.workers import Worker, WorkerError
 from models.engine import Engine
 
-QUICK = ("ceilings", "breakdown", "scaling", "loop_overhead")
+QUICK = ("ceilings", "breakdown", "kernels", "scaling", "loop_overhead")
 """Those that need no other process."""
 
 

@@ -39,7 +39,7 @@ def states(dtype: torch.dtype, rows: int = 3, positions: int = 5, width: int = 1
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-6)])
 def test_what_turns_by_halves_is_computed_alike(name: str, dtype: torch.dtype, tolerance: float) -> None:
     given = states(dtype)
-    found = rotary._apply(*given)
+    found = rotary.rotated(*given)
     assert found is not None
     for ours, theirs in zip(found, family(name)(*given), strict=True):
         assert ours.dtype == dtype and torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance)
@@ -58,7 +58,7 @@ def test_gradients_are_the_familys() -> None:
     sin = torch.randn(sin.shape, generator=torch.Generator().manual_seed(1))
     weights = [torch.randn(part.shape, generator=torch.Generator().manual_seed(2)) for part in (q, k)]
     gradients = []
-    for apply in (rotary._apply, family("llama")):
+    for apply in (rotary.rotated, family("llama")):
         leaves = [part.detach().clone(memory_format=torch.preserve_format).requires_grad_() for part in (q, k)]
         turned = apply(*leaves, cos, sin)
         assert turned is not None
@@ -71,7 +71,7 @@ def test_gradients_are_the_familys() -> None:
 @needs_kernels
 def test_one_row_of_angles_serves_all_rows() -> None:
     q, k, cos, sin = states(torch.float32)
-    found, expected = rotary._apply(q, k, cos[:1], sin[:1]), family("llama")(q, k, cos[:1], sin[:1])
+    found, expected = rotary.rotated(q, k, cos[:1], sin[:1]), family("llama")(q, k, cos[:1], sin[:1])
     assert found is not None and all(map(torch.allclose, found, expected))
 
 
@@ -85,7 +85,7 @@ def test_other_shapes_are_left_to_the_family(how: str) -> None:
         "heads first": (q.contiguous(), k.contiguous(), cos, sin),
         "mixed": (q.bfloat16(), k.bfloat16(), cos, sin),
     }[how]
-    assert rotary._apply(*given) is None
+    assert rotary.rotated(*given) is None
 
 
 @needs_kernels
@@ -94,7 +94,7 @@ def test_results_do_not_depend_on_threads() -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(rotary._apply(*given))
+            found.append(rotary.rotated(*given))
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, *found))
