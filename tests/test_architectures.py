@@ -44,7 +44,6 @@ def test_sampled_is_teacher_forced(engine: Engine) -> None:
         assert logprobs_T[mask_T].tolist() == pytest.approx(completion.logprobs, abs=TOLERANCE)
 
 
-@pytest.mark.usefixtures("kernels")
 def test_batched_is_solo(engine: Engine) -> None:
     asked = chats(6)
     together = sample(engine, asked)

@@ -56,7 +56,10 @@ def resumed(folder: Path, *words: str) -> Path:
     return folder / "whole"
 
 
-@pytest.mark.parametrize("words", [[GATE, AGAIN, *PHASES], [GATE, *POOL]], ids=["phases", "pool"])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param([GATE, AGAIN, *PHASES], id="phases", marks=pytest.mark.slow), pytest.param([GATE, *POOL], id="pool")],
+)
 def test_a_gated_run_resumes_to_the_same_bytes(tmp_path: Path, words: list[str]) -> None:
     folder = resumed(tmp_path, *words)
     decisions = [json.loads(line) for line in (folder / "gate.jsonl").read_text().splitlines()]
@@ -69,6 +72,7 @@ def test_a_gated_run_resumes_to_the_same_bytes(tmp_path: Path, words: list[str])
     assert "gate" in state
 
 
+@pytest.mark.slow
 def test_a_second_model_that_learns_alone_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     """The Challenger stays what it was; the one learner trains the Solver's copy."""
     folder = resumed(tmp_path, "+agent@seats.solver=llm", "seats.solver.engine=${twin}", "learner.engine=${twin}")

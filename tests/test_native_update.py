@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,14 +26,6 @@ SHAPES = pytest.mark.parametrize(
     [(2, 2, 3, 127, 1, 48), (1, 1, 1, 1, 1, 1), (2, 1, 2, 17, 3, 5), (1, 2, 1, 33, 2, 130), (2, 3, 1, 16, 4, 0)],
 )
 LOGITS = pytest.mark.parametrize(("rows", "columns"), [(5, 512), (3, 1), (7, 33), (1, 100), (0, 8)])
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def by_torch(monkeypatch: pytest.MonkeyPatch, call: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -63,7 +55,6 @@ def copied(parts: tuple[Tensor | None, Tensor], dtype: torch.dtype) -> tuple[Ten
 @DTYPES
 @SHAPES
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.usefixtures("threads")
 def test_weights_are_torchs(
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
@@ -94,7 +85,6 @@ def test_weights_are_torchs(
 
 @DTYPES
 @SHAPES
-@pytest.mark.usefixtures("threads")
 def test_gradients_of_scores_are_torchs(
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
@@ -175,7 +165,6 @@ def scored(logits: Tensor, token: Tensor, upstream: Tensor) -> tuple[Tensor, Ten
 
 @DTYPES
 @LOGITS
-@pytest.mark.usefixtures("threads")
 def test_logprobs_are_torchs(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, rows: int, columns: int) -> None:
     torch.manual_seed(rows)
     logits, token = (torch.randn(rows, columns) * 5).to(dtype), torch.randint(columns, (rows,))
