@@ -32,6 +32,7 @@ Kernel = Callable[..., None]
 
 SWITCH = "SPARRING_KERNELS"
 CHOICES = ("auto", "compiled", "torch")
+_TOLD = os.environ.get(SWITCH, "auto")
 SOURCES = Path(__file__).parent / "kernels"
 _TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 _WORDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
@@ -71,11 +72,12 @@ def kernel(name: str, *tensors: Tensor) -> Kernel | None:
 
 
 def use(wanted: str) -> None:
-    """``auto``, ``compiled`` or ``torch`` for this process and those that it starts; ``auto`` leaves it as it was.
-    Raises ``ConfigError`` for another word, and where ``compiled`` cannot be."""
+    """``auto``, ``compiled`` or ``torch`` for this process and those that it starts; ``auto`` is what the environment
+    told at first. Raises ``ConfigError`` for another word, and where ``compiled`` cannot be."""
     _check("runtime.kernels", wanted)
-    if wanted != "auto" and wanted != os.environ.get(SWITCH):
-        os.environ[SWITCH] = wanted
+    chosen = _TOLD if wanted == "auto" else wanted
+    if chosen != os.environ.get(SWITCH, "auto"):
+        os.environ[SWITCH] = chosen
         compiled.cache_clear()
     if wanted == "compiled":
         compiled()

@@ -50,14 +50,15 @@ def test_no_compiler_means_torch_unless_it_is_asked_for(monkeypatch: pytest.Monk
         native.use("compiled")
 
 
-def test_the_key_outlives_the_process(monkeypatch: pytest.MonkeyPatch, anew: Path) -> None:
+def test_the_key_reaches_other_processes_and_is_taken_back(monkeypatch: pytest.MonkeyPatch, anew: Path) -> None:
     monkeypatch.setenv(native.SWITCH, "auto")
+    monkeypatch.setattr(native, "_TOLD", "auto")
     with pytest.raises(ConfigError, match=r"runtime\.kernels=compild is unknown \(did you mean compiled\?\)"):
         native.use("compild")
     native.use("torch")
     assert native.used() == "torch" and native.os.environ[native.SWITCH] == "torch"
     native.use("auto")
-    assert native.used() == "torch", "what the environment says stands"
+    assert native.os.environ[native.SWITCH] == "auto", "the next job of a sweep starts from what was told"
 
 
 def test_the_library_is_made_once_and_is_the_users_own(monkeypatch: pytest.MonkeyPatch, anew: Path) -> None:
