@@ -142,6 +142,7 @@ def continuous(settings: dict[str, Any], device: Any) -> Row:
         raise Unfit("on a CPU it needs psutil")
     engine, calls = build(settings, device)
     model = engine.model.to(engine.dtype)
+    model.set_attn_implementation("sdpa")  # the engine's own is none that it takes
     plan = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, pad_token_id=0, eos_token_id=-1,
                             max_new_tokens=settings["max_tokens"], use_cache=True)  # fmt: skip
 
