@@ -250,6 +250,7 @@ def test_when_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine()
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
     for options, told in [
         (
             {"optimizer": "adam8bit"},
