@@ -38,7 +38,7 @@ ADDS = {
 
 TOOLS = {
     "cc": (
-        "kernels for this processor: a step takes half the time; the C checker of verifier=external",
+        "kernels for this processor: a step takes a third less time; the C checker of verifier=external",
         "apt-get install gcc",
     ),
     "bwrap": ("one more sandbox for programs that a model wrote", "apt-get install bubblewrap"),
